@@ -1,0 +1,1 @@
+"""Gradient explanations of image networks, with ground truth to judge them by."""

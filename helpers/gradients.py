@@ -1,0 +1,215 @@
+"""The one loop: input gradients at a stream of points, in chunks.
+
+SmoothGrad draws its points from noise, Integrated Gradients lays them on a path; both hand ``stream`` a function from
+a point's number to the point, and add up what comes out.
+"""
+
+import operator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import torch
+from torch import nn
+from tqdm.auto import tqdm
+
+from helpers.models import Classifier
+
+# Inside the loop the "user" of a public method is another method, and its pixels are noisy on purpose.
+_inside_loop = ContextVar("inside_loop", default=False)
+
+
+def saliency(model, pixels, target=None):
+    """The gradient of one logit with respect to the input: which way, and how steeply, each value moves it.
+
+    A(x) = ∂f_target(x) / ∂x (Simonyan et al. 2014, arXiv:1312.6034, section 3, without their absolute value).
+
+    Args:
+        model: a module or callable from (N, ...) to logits (N, K); a module is evaluated in eval mode and left as found.
+        pixels: (N, ...) floating point, in [0, 1] for a ``Classifier``, on the model's device.
+        target: the class whose logit is explained: an int, or an (N,) integer tensor, or None for the class the model
+            predicts.
+
+    Returns:
+        (N, ...): signed, in logits per unit of input.
+
+    Raises:
+        TypeError, ValueError: input of the wrong type, shape, range or device, or a class that does not exist.
+    """
+    with evaluation(model):
+        target = resolve_target(model, pixels, target)
+        (gradient,) = stream(model, target, lambda _: pixels, 1)
+    return gradient
+
+
+def stream(model, target, point: Callable[[int], torch.Tensor], n_points, *, attribution=saliency, batch_size=None,
+           progress=False) -> Iterator[torch.Tensor]:  # fmt: skip
+    """Yield the attribution at ``point(0)``, …, ``point(n_points - 1)``, in order: the loop under every method here.
+
+    Args:
+        target: (N,) classes, from ``resolve_target``.
+        point: a point's number → its (N, ...) tensor. Called once for each number, in order, one chunk ahead of the
+            model and from another thread, so that drawing noise costs no time of its own.
+        attribution: ``saliency`` (evaluated without a detour), or any callable (model, pixels, target) → map.
+        batch_size: the most rows the model sees at once. None: a number that is fast and bounded in memory.
+        progress: show a tqdm bar over the points (a str becomes its label).
+
+    Must be consumed within ``evaluation(model)``.
+    """
+    evaluate = input_gradient if attribution is saliency else attribution
+    n = len(target)
+    first = point(0)
+    rows = default_batch_size(first) if batch_size is None else _positive(batch_size, "batch_size")
+    together = max(1, rows // n)  # whole points in a chunk; where N is larger than a chunk, one point in several
+    chunks = [range(start, min(start + together, n_points)) for start in range(0, n_points, together)]
+
+    def gather(chunk):
+        points = [first if i == 0 else point(i) for i in chunk]
+        return points[0] if len(points) == 1 else torch.cat(points)
+
+    label = progress if isinstance(progress, str) else None
+    with ThreadPoolExecutor(1) as pool, tqdm(total=n_points, desc=label, disable=not progress, leave=False) as bar:
+        upcoming = pool.submit(gather, chunks[0])
+        for k, chunk in enumerate(chunks):
+            points = upcoming.result()
+            if k + 1 < len(chunks):
+                upcoming = pool.submit(gather, chunks[k + 1])
+            parts = -(-len(points) // rows)
+            token = _inside_loop.set(True)
+            try:
+                maps = [evaluate(model, part, classes) for part, classes in
+                        zip(points.chunk(parts), target.repeat(len(chunk)).chunk(parts), strict=True)]  # fmt: skip
+            finally:
+                _inside_loop.reset(token)
+            bar.update(len(chunk))
+            yield from (maps[0] if parts == 1 else torch.cat(maps)).detach().split(n)
+
+
+def input_gradient(model, points, target):
+    """∂ logit[target] / ∂ point for (B, ...) points and (B,) classes, with no checks of the points."""
+    points = (points.clone() if points.is_inference() else points).detach().requires_grad_()
+    with torch.enable_grad():
+        logits = _checked_logits(model(points), target)
+        if not logits.requires_grad:
+            raise ValueError(_NO_GRADIENT)
+        (gradient,) = torch.autograd.grad(logits.gather(1, target[:, None]).sum(), points, allow_unused=True)
+    if gradient is None:
+        raise ValueError(_NO_GRADIENT)
+    return gradient
+
+
+_NO_GRADIENT = (
+    "the logits do not depend on the input through autograd, so there is no gradient to explain them with: does the "
+    "model detach its input, leave torch (numpy), or run under no_grad?"
+)
+
+
+@contextmanager
+def evaluation(model):
+    """Gradients on, and every submodule in eval mode until the block ends, whatever ends it."""
+    modes = [(module, module.training) for module in model.modules()] if isinstance(model, nn.Module) else []
+    try:
+        for module, _ in modes:
+            module.training = False
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def resolve_target(model, pixels, target, *, batch_size=None) -> torch.Tensor:
+    """Check the pixels and fix the classes to be explained, once: (N,) int64 on the pixels' device.
+
+    None becomes the class predicted for these pixels; it is not asked again at noisy points or along a path.
+    """
+    check_pixels(model, pixels)
+    n = len(pixels)
+    if target is None:
+        return logits_of(model, pixels, batch_size=batch_size).argmax(1)
+    if isinstance(target, torch.Tensor) and target.ndim:
+        if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
+            raise TypeError(f"target must hold integer classes, found a tensor of {target.dtype}")
+        if target.shape != (n,):
+            raise ValueError(f"target must hold one class for each of the {n} inputs, shape ({n},), found {tuple(target.shape)}")
+        target = target.to(pixels.device, torch.int64)
+    else:
+        try:
+            target = torch.full((n,), operator.index(target), device=pixels.device)
+        except TypeError:
+            raise TypeError(f"target must be None, an int or an ({n},) integer tensor, found {target!r}") from None
+    if isinstance(model, Classifier):
+        _check_classes(target, len(model.classes))
+    elif target.min() < 0:
+        raise ValueError(f"class {int(target.min())} is out of range: classes count from 0")
+    return target
+
+
+def check_pixels(model, pixels, what="pixels"):
+    """Raise unless ``pixels`` are finite floating point on the model's device and, for a Classifier, within [0, 1]."""
+    if not isinstance(pixels, torch.Tensor):
+        raise TypeError(f"{what} must be a torch.Tensor, found {type(pixels).__name__}")
+    if not pixels.is_floating_point():
+        raise TypeError(f"{what} must be floating point, found {pixels.dtype}: for bytes, pixels.float() / 255")
+    if pixels.ndim < 1 or pixels.numel() == 0:
+        raise ValueError(f"{what} must be a batch (N, ...) of at least one input, found shape {tuple(pixels.shape)}")
+    if isinstance(model, nn.Module):
+        weights = next((*model.parameters(), *model.buffers()), None) if not isinstance(model, Classifier) else model.mean
+        if weights is not None and weights.device != pixels.device:
+            raise ValueError(
+                f"{what} are on {pixels.device} and the model is on {weights.device}: move one, e.g. {what}.to({str(weights.device)!r})"
+            )
+    if not torch.isfinite(pixels).all():
+        raise ValueError(f"{what} hold {int((~torch.isfinite(pixels)).sum())} values that are NaN or infinite")
+    if isinstance(model, Classifier) and not _inside_loop.get():
+        low, high = float(pixels.min()), float(pixels.max())
+        if low < -1e-6 or high > 1 + 1e-6:
+            raise ValueError(
+                f"{what} must lie in [0, 1], found [{low:.3g}, {high:.3g}]: a Classifier normalises inside, so pass "
+                "neither normalised pixels nor bytes up to 255"
+            )
+
+
+def logits_of(model, pixels, *, batch_size=None) -> torch.Tensor:
+    """The logits (N, K), in chunks, without gradients and in eval mode."""
+    rows = default_batch_size(pixels) if batch_size is None else _positive(batch_size, "batch_size")
+    with evaluation(model), torch.no_grad():
+        return torch.cat([_checked_logits(model(part)) for part in pixels.detach().split(rows)])
+
+
+def default_batch_size(pixels) -> int:
+    """Rows for one call of the model: enough to keep the device busy, few enough to stay in cache and in memory."""
+    per_row = max(1, pixels[0].numel())
+    budget = 2**19 if pixels.device.type == "cpu" else 2**23  # values; see `make bench`
+    return max(1, min(1024, budget // per_row))
+
+
+def one_class(logits, target):
+    """The logit of each row's class, (N,)."""
+    return logits.gather(1, target[:, None])[:, 0]
+
+
+def _checked_logits(logits, target=None):
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
+        found = f"shape {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise ValueError(f"the model must return logits of shape (N, K), found {found}")
+    if target is not None:
+        _check_classes(target, logits.shape[1])
+    return logits
+
+
+def _check_classes(target, n_classes):
+    low, high = int(target.min()), int(target.max())
+    if low < 0 or high >= n_classes:
+        raise ValueError(f"class {low if low < 0 else high} is out of range: the model has {n_classes} classes, 0 to {n_classes - 1}")
+
+
+def _positive(value, name):
+    try:
+        value = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, found {value!r}") from None
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, found {value}")
+    return value

@@ -112,7 +112,9 @@ def make_accumulator(aggregate, n_gradients):
     elif hasattr(aggregate, "update") and hasattr(aggregate, "result"):
         accumulator = copy.deepcopy(aggregate)
     else:
-        raise TypeError(f"aggregate must be one of {', '.join(AGGREGATES)} or an object with update and result, found {aggregate!r}")
+        raise TypeError(
+            f"aggregate must be one of {', '.join(AGGREGATES)} or an object with update and result, found {aggregate!r}"
+        )
     if n_gradients < (needs := getattr(accumulator, "needs", 1)):
         raise ValueError(f"{aggregate!r} needs at least {needs} samples, found {n_gradients}")
     return accumulator

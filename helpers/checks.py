@@ -9,5 +9,9 @@ def choose(name, options, what):
     if name in options:
         return name
     near = difflib.get_close_matches(str(name), options, n=3, cutoff=0.5)
-    known = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(options[:12])}" + ("…" if len(options) > 12 else "")
+    known = (
+        f"did you mean {' or '.join(map(repr, near))}?"
+        if near
+        else f"known: {', '.join(options[:12])}" + ("…" if len(options) > 12 else "")
+    )
     raise ValueError(f"unknown {what} {name!r}; {known}")

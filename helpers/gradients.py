@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import chain
 
 import torch
 from torch import nn
@@ -132,8 +133,11 @@ def resolve_target(model, pixels, target, *, batch_size=None) -> torch.Tensor:
         if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
             raise TypeError(f"target must hold integer classes, found a tensor of {target.dtype}")
         if target.shape != (n,):
-            raise ValueError(f"target must hold one class for each of the {n} inputs, shape ({n},), found {tuple(target.shape)}")
+            raise ValueError(
+                f"target must hold one class for each of the {n} inputs, shape ({n},), found {tuple(target.shape)}"
+            )
         target = target.to(pixels.device, torch.int64)
+        target = target.clone() if target.is_inference() else target
     else:
         try:
             target = torch.full((n,), operator.index(target), device=pixels.device)
@@ -155,10 +159,11 @@ def check_pixels(model, pixels, what="pixels"):
     if pixels.ndim < 1 or pixels.numel() == 0:
         raise ValueError(f"{what} must be a batch (N, ...) of at least one input, found shape {tuple(pixels.shape)}")
     if isinstance(model, nn.Module):
-        weights = next((*model.parameters(), *model.buffers()), None) if not isinstance(model, Classifier) else model.mean
+        weights = model.mean if isinstance(model, Classifier) else next(chain(model.parameters(), model.buffers()), None)
         if weights is not None and weights.device != pixels.device:
             raise ValueError(
-                f"{what} are on {pixels.device} and the model is on {weights.device}: move one, e.g. {what}.to({str(weights.device)!r})"
+                f"{what} are on {pixels.device} and the model is on {weights.device}: "
+                f"move one, e.g. {what}.to({str(weights.device)!r})"
             )
     if not torch.isfinite(pixels).all():
         raise ValueError(f"{what} hold {int((~torch.isfinite(pixels)).sum())} values that are NaN or infinite")
@@ -187,6 +192,7 @@ def default_batch_size(pixels) -> int:
 
 def one_class(logits, target):
     """The logit of each row's class, (N,)."""
+    _check_classes(target, logits.shape[1])
     return logits.gather(1, target[:, None])[:, 0]
 
 
@@ -202,7 +208,9 @@ def _checked_logits(logits, target=None):
 def _check_classes(target, n_classes):
     low, high = int(target.min()), int(target.max())
     if low < 0 or high >= n_classes:
-        raise ValueError(f"class {low if low < 0 else high} is out of range: the model has {n_classes} classes, 0 to {n_classes - 1}")
+        raise ValueError(
+            f"class {low if low < 0 else high} is out of range: the model has {n_classes} classes, 0 to {n_classes - 1}"
+        )
 
 
 def _positive(value, name):

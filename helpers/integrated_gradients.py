@@ -65,8 +65,8 @@ def integrated_gradients(model, pixels, target=None, *, baseline="black", n_step
         input_range=input_range, batch_size=batch_size, seed=seed, progress=progress)[n_steps]  # fmt: skip
 
 
-def integrated_gradients_steps(model, pixels, target=None, *, steps=(5, 10, 20, 50, 100, 200), baseline="black", rule="midpoint",
-                               references=None, input_range=(0.0, 1.0), batch_size=None, seed=0,
+def integrated_gradients_steps(model, pixels, target=None, *, steps=(5, 10, 20, 50, 100, 200), baseline="black",
+                               rule="midpoint", references=None, input_range=(0.0, 1.0), batch_size=None, seed=0,
                                progress=False) -> dict[int, torch.Tensor]:  # fmt: skip
     """``integrated_gradients`` for several numbers of steps, {n_steps: map}; a node that several of them share is evaluated
     once.
@@ -77,7 +77,7 @@ def integrated_gradients_steps(model, pixels, target=None, *, steps=(5, 10, 20, 
     if not steps:
         raise ValueError("steps must name at least one number of steps, found none")
     nodes, weights = _shared_nodes(rule, steps)
-    if (baseline is None or isinstance(baseline, str) and baseline == "samples") != (references is not None):
+    if (baseline is None or (isinstance(baseline, str) and baseline == "samples")) != (references is not None):
         raise ValueError("references, (R, ...) inputs, go with baseline='samples', and only with it")
     with evaluation(model):
         target = resolve_target(model, pixels, target, batch_size=batch_size)
@@ -144,8 +144,8 @@ def converged_integrated_gradients(model, pixels, target=None, *, baseline="blac
             active, means, previous = active[going], means[going], current[going]
         if len(active):
             warnings.warn(
-                f"{len(active)} of {len(pixels)} inputs did not converge to {tolerance:g} within max_steps={max_steps} (numbers "
-                f"{', '.join(map(str, active[:10].tolist()))}{'…' if len(active) > 10 else ''}; largest relative gap "
+                f"{len(active)} of {len(pixels)} inputs did not converge to {tolerance:g} within max_steps={max_steps} "
+                f"(numbers {', '.join(map(str, active[:10].tolist()))}{'…' if len(active) > 10 else ''}; largest relative gap "
                 f"{float(gap[active].max()):.2g}): raise max_steps or tolerance",
                 ConvergenceWarning, stacklevel=2)  # fmt: skip
     return ConvergedMap(attribution, n_steps, gap)
@@ -197,9 +197,9 @@ def make_baseline(name, model, pixels, target=None, *, seed=0, input_range=(0.0,
                       for s in ([seeds] if isinstance(seeds, int) else seeds)]  # fmt: skip
             return pixels.new_tensor(np.stack(fields)).expand_as(pixels).clone()
         case "farthest":
-            return torch.where(pixels > (low + high) / 2, low, high).to(pixels.dtype)
+            return torch.where(pixels > (low + high) / 2, torch.full_like(pixels, low), torch.full_like(pixels, high))
         case "adversarial":
-            return _adversarial(model, pixels, resolve_target(model, pixels, target), low, high)
+            return _adversarial(model, pixels, target, low, high)
     raise ValueError("'samples' is no single baseline: give references to integrated_gradients")
 
 
@@ -212,10 +212,14 @@ def completeness_gap(model, pixels, baseline, attribution, target=None) -> torch
         attribution: the shape of ``pixels``.
         target: as it was for the attribution.
     """
-    if not isinstance(attribution, torch.Tensor) or attribution.shape != getattr(pixels, "shape", None):
-        raise ValueError(f"the attribution must have the shape of the pixels, {tuple(pixels.shape)}, found {tuple(attribution.shape)}")
     with evaluation(model):
         target = resolve_target(model, pixels, target)
+        if not isinstance(attribution, torch.Tensor):
+            raise TypeError(f"the attribution must be a torch.Tensor, found {type(attribution).__name__}")
+        if attribution.shape != pixels.shape:
+            raise ValueError(
+                f"the attribution must have the shape of the pixels, {tuple(pixels.shape)}, found {tuple(attribution.shape)}"
+            )
         if isinstance(baseline, torch.Tensor) and baseline.shape[1:] == (1, *pixels.shape[1:]):
             baseline = baseline[:, 0]
             references = True
@@ -224,7 +228,7 @@ def completeness_gap(model, pixels, baseline, attribution, target=None) -> torch
                           and len(baseline) not in (1, len(pixels)))  # fmt: skip
         if references:
             check_pixels(model, baseline, "the references")
-            rise = one_class(logits_of(model, pixels), target) - logits_of(model, baseline).mean(0)[target]
+            rise = one_class(logits_of(model, pixels), target) - logits_of(model, baseline.to(pixels.dtype)).mean(0)[target]
         else:
             rise = _rise(model, pixels, make_baseline(baseline, model, pixels, target), target)
     return _sum(attribution.detach()) - rise
@@ -298,7 +302,8 @@ def _check_references(model, pixels, references):
     check_pixels(model, references, "references")
     if references.shape[1:] != pixels.shape[1:]:
         raise ValueError(
-            f"references must be (R, {', '.join(map(str, pixels.shape[1:]))}), inputs like the pixels, found {tuple(references.shape)}"
+            f"references must be (R, {', '.join(map(str, pixels.shape[1:]))}), inputs like the pixels, "
+            f"found {tuple(references.shape)}"
         )
     return [reference.detach().to(pixels.dtype).expand_as(pixels) for reference in references]
 
@@ -307,14 +312,15 @@ def _adversarial(model, pixels, target, low, high):
     from captum.robust import PGD as CaptumPGD  # here, since captum takes a second to import
 
     def margin(logits, target):
+        own = one_class(logits, target)
         if logits.shape[1] == 1:
-            return -one_class(logits, target)
-        others = logits.scatter(1, target[:, None], -torch.inf).amax(1)
-        return others - one_class(logits, target)
+            return -own
+        return logits.scatter(1, target[:, None], -torch.inf).amax(1) - own
 
     scale = high - low
     with evaluation(model), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Input Tensor")  # captum announces that it asks for gradients
+        target = resolve_target(model, pixels, target)
         attack = CaptumPGD(model, margin, lower_bound=low, upper_bound=high)
-        return attack.perturb(pixels, radius=scale * PGD["radius"], step_size=scale * PGD["step_size"],
+        return attack.perturb(pixels.clone(), radius=scale * PGD["radius"], step_size=scale * PGD["step_size"],
                               step_num=PGD["step_num"], target=target).detach()  # fmt: skip

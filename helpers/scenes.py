@@ -11,6 +11,7 @@ the networks' cards prove which part a network listens to.
 """
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -234,7 +235,7 @@ def _segment(a, b, u, v):
 
 
 def _strokes(lines, u, v, half_width):
-    return np.min([_segment(a, b, u, v) for line in lines for a, b in zip(line[:-1], line[1:], strict=True)], axis=0) - half_width
+    return np.min([_segment(a, b, u, v) for line in lines for a, b in pairwise(line)], axis=0) - half_width
 
 
 def _polygon(corners, u, v):
@@ -257,7 +258,8 @@ _POLYGONS = {
     "square": np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * 0.66,
     "triangle": _regular(3, 0.98),
     "star": _regular(10, 0.98, 0.42),
-    "plus": np.array([[-1, -3], [1, -3], [1, -1], [3, -1], [3, 1], [1, 1], [1, 3], [-1, 3], [-1, 1], [-3, 1], [-3, -1], [-1, -1]]) * 0.3,
+    "plus": np.array([[-1, -3], [1, -3], [1, -1], [3, -1], [3, 1], [1, 1],
+                      [1, 3], [-1, 3], [-1, 1], [-3, 1], [-3, -1], [-1, -1]]) * 0.3,
     "arrow": np.array([[-9, -2.8], [0, -2.8], [0, -7], [9, 0], [0, 7], [0, 2.8], [-9, 2.8]]) / 9.6,
     "hourglass": np.array([[-6.5, -7], [6.5, -7], [1.2, 0], [6.5, 7], [-6.5, 7], [-1.2, 0]]) / 9.8,
 }  # fmt: skip

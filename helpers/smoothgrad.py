@@ -23,13 +23,13 @@ _DISTRIBUTIONS = {
 DISTRIBUTIONS = tuple(_DISTRIBUTIONS)
 
 
-def smoothgrad(model, pixels, target=None, *, attribution=saliency, n_samples=50, noise=0.15, distribution="normal", match="std",
-               antithetic=False, clip=False, aggregate="mean", input_range=(0.0, 1.0), batch_size=None, seed=0,
+def smoothgrad(model, pixels, target=None, *, attribution=saliency, n_samples=50, noise=0.15, distribution="normal",
+               match="std", antithetic=False, clip=False, aggregate="mean", input_range=(0.0, 1.0), batch_size=None, seed=0,
                progress=False):  # fmt: skip
     """The explanation of the input, averaged (or combined otherwise) over noisy copies of it.
 
-    Â(x) = 1/n Σᵢ A(x + σ δᵢ), σ = noise × (high − low) of ``input_range`` (Smilkov et al. 2017, section 3). The paper takes
-    10–20 % of the range and n = 50.
+    Â(x) = 1/n Σᵢ A(x + σ δᵢ), σ = noise × (high − low) of ``input_range`` (Smilkov et al. 2017, section 3).
+    The paper takes 10–20 % of the range and n = 50.
 
     Args:
         model, pixels, target: as for ``saliency``. ``target=None`` is the class predicted for the clean input, for all
@@ -78,12 +78,12 @@ def smoothgrad_counts(model, pixels, target=None, *, counts=range(3, 51), attrib
 
 
 def smoothgrad_aggregates(model, pixels, target=None, *, aggregates=tuple(AGGREGATES), n_samples=50, attribution=saliency,
-                          noise=0.15, distribution="normal", match="std", antithetic=False, clip=False,
-                          input_range=(0.0, 1.0), batch_size=None, seed=0, progress=False) -> dict[str, torch.Tensor]:  # fmt: skip
+                          noise=0.15, distribution="normal", match="std", antithetic=False, clip=False, input_range=(0.0, 1.0),
+                          batch_size=None, seed=0, progress=False) -> dict[str, torch.Tensor]:  # fmt: skip
     """``smoothgrad`` for several aggregates, {name: map}, from one and the same set of gradients.
 
-    Args: as ``smoothgrad``, with ``aggregates`` instead of ``aggregate``: names, or a dict from a label of your choice to a
-        name or an accumulator object.
+    Args: as ``smoothgrad``, with ``aggregates`` instead of ``aggregate``: names, or a dict from a label of your choice
+        to a name or an accumulator object.
     """
     labelled = dict(aggregates) if isinstance(aggregates, dict) else {name: name for name in aggregates}
     if not labelled:
@@ -100,7 +100,9 @@ def noise_field(shape, seed, index, *, distribution="normal", match="std"):
     if callable(distribution):
         field = np.asarray(distribution(shape, rng), dtype=np.float64)
         if field.shape != shape:
-            raise ValueError(f"the distribution must return an array of the shape it was asked for, {shape}, found {field.shape}")
+            raise ValueError(
+                f"the distribution must return an array of the shape it was asked for, {shape}, found {field.shape}"
+            )
         return field
     draw, std, iqr = _DISTRIBUTIONS[distribution]
     return draw(shape, rng) * (1 / std if match == "std" else NORMAL_IQR / iqr)
@@ -127,7 +129,7 @@ def _run(model, pixels, target, aggregates, counts, attribution, noise, distribu
             if index not in deltas:
                 deltas.clear()
                 drawn = field(seeds, index) if isinstance(seeds, int) else np.stack([field(s, index) for s in seeds])
-                drawn *= noise * (high - low)
+                drawn = drawn * (noise * (high - low))  # a new array: a callable may have returned one of its own
                 deltas[index] = torch.from_numpy(drawn).to(pixels.dtype).to(pixels.device)
             noisy = pixels + sign * deltas[index]
             return noisy.clamp(low, high) if clip else noisy

@@ -1,14 +1,16 @@
 """Renders the embedded pictures, trains the embedded networks and certifies what each listens to.
 
-    python -m helpers.training images                   # the tune and test pictures, about 5 s
-    python -m helpers.training scenes --seed 0          # one network and its card, about 5 min on 2 cores
+python -m helpers.training images                   # the tune and test pictures, about 5 s
+python -m helpers.training scenes --seed 0          # one network and its card, about 5 min on 2 cores
 """
 
 import argparse
 import hashlib
 import json
+import os
 import time
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +27,7 @@ from helpers.scenes import LETTERS, PARTS, PATCH_COLOURS, SHAPES, SIZE, patch_wi
 
 N_STORED = 500  # pictures in each of the stored splits
 SHEET = (10, 25)  # rows and columns of a stored sheet of pictures
-EPOCHS, GROUPS, BATCH, CONSISTENCY = 12, 4000, 64, 0.1
+EPOCHS, GROUPS, BATCH, CONSISTENCY, MAX_NOISE = 5, 4000, 16, 0.2, 0.25
 
 
 class Groups(Dataset):
@@ -63,6 +65,9 @@ def add_patch(pixels, corner, colour):
 def train(name, seed, *, epochs=EPOCHS, progress=True):
     """Train an embedded network on pictures rendered for it: a Classifier in eval mode.
 
+    Half of the pictures get white noise of a strength drawn from 0 … MAX_NOISE (that end growing linearly from 0; not
+    clipped), so that a network still answers on the noisy copies that SmoothGrad shows it.
+
     Cross-entropy on every picture, plus (except for the shortcut network, which must be free to find its shortcut)
     CONSISTENCY (growing linearly from 0 to that) times the mean squared difference of the logits of two pictures that
     share only the part to be named.
@@ -72,18 +77,21 @@ def train(name, seed, *, epochs=EPOCHS, progress=True):
     part = EMBEDDED[name][0]
     column, partner = {"shape": (0, 1), "letter": (1, 2), "patch": (0, None)}[part]
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, epochs * (GROUPS // BATCH), pct_start=0.2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, epochs * (GROUPS // BATCH), pct_start=0.2)
     model.train()
     with tqdm(total=schedule.total_steps, desc=f"{name}, seed {seed}", disable=not progress, mininterval=5) as bar:
         for epoch in range(epochs):
             for pixels, labels in DataLoader(Groups(seed, epoch, part == "patch"), BATCH, num_workers=2, drop_last=True):
-                logits = model((pixels.flatten(0, 1) / 255).contiguous(memory_format=torch.channels_last))
+                pixels = pixels.flatten(0, 1) / 255
+                # Noise and consistency grow from 0: at full strength from the start the network learns nothing.
+                progress = schedule.last_epoch / schedule.total_steps
+                strength = MAX_NOISE * progress * torch.rand(len(pixels), 1, 1, 1) * (torch.rand(len(pixels), 1, 1, 1) < 0.5)
+                pixels = pixels + strength * torch.randn_like(pixels)
+                logits = model(pixels.contiguous(memory_format=torch.channels_last))
                 loss = F.cross_entropy(logits, labels[..., column].flatten())
                 if partner is not None:
                     logits = logits.unflatten(0, (-1, 3))
-                    # Growing from 0: at full strength from the start the network would learn to say nothing.
-                    weight = CONSISTENCY * schedule.last_epoch / schedule.total_steps
-                    loss = loss + weight * (logits[:, 0] - logits[:, partner]).square().mean()
+                    loss = loss + CONSISTENCY * progress * (logits[:, 0] - logits[:, partner]).square().mean()
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -100,41 +108,49 @@ def certify(model, *, split="test", n=N_STORED) -> dict:
     swap causes; its ratio to that of the network's own part, with a 95 % interval (BCa bootstrap over pictures); and,
     for the own part, the share of pictures where the answer follows the swap.
     """
-    scenes = [sample_scene(split, index) for index in range(n)]
     patched = model.part == "patch"
 
-    def logits(scenes, patches):
-        pixels = [render(scene)[0] for scene in scenes]
+    def logits(part, patches):
+        scenes, pixels = _rendered(split, n, part)
         if patched:
-            pixels = [add_patch(p, scene.corner, k) for p, scene, k in zip(pixels, scenes, patches, strict=True)]
+            pixels = np.stack([add_patch(p, scene.corner, k) for p, scene, k in zip(pixels, scenes, patches, strict=True)])
         with torch.no_grad():
-            return torch.cat([model(chunk) for chunk in (torch.from_numpy(np.stack(pixels)) / 255).split(100)])
+            return torch.cat([model(chunk.to(model.device) / 255).cpu() for chunk in torch.from_numpy(pixels).split(100)])
 
-    def label(scene):
-        return scene.labels["shape" if patched else model.part]
+    def labels(part):
+        return torch.tensor([scene.labels["shape" if patched else model.part] for scene in _rendered(split, n, part)[0]])
 
-    truth = torch.tensor([label(scene) for scene in scenes])
-    clean = logits(scenes, truth)
-    swapped = {part: [swap(scene, part, seed=index) for index, scene in enumerate(scenes)] for part in PARTS}
-    answers = {part: logits(swapped[part], truth) for part in PARTS}
+    truth = labels(None)
+    clean = logits(None, truth)
+    answers = {part: logits(part, truth) for part in PARTS}
     if patched:
         other = (truth + 1 + torch.from_numpy(np.random.default_rng(0).integers(0, 9, n))) % 10
-        answers["patch"] = logits(scenes, other)
+        answers["patch"] = logits(None, other)
     else:
-        other = torch.tensor([label(scene) for scene in swapped[model.part]])
+        other = labels(model.part)
     moved = {part: (_margin(answer, truth) - _margin(clean, truth)).abs().numpy() for part, answer in answers.items()}
     own = moved[model.part]
     swaps = {}
     for part, values in moved.items():
         swaps[part] = {"mean_abs_margin_change": round(float(values.mean()), 4)}
         if part != model.part:
-            interval = stats.bootstrap((values, own), lambda a, b, axis: a.mean(axis) / b.mean(axis), paired=True,
-                                       vectorized=True, n_resamples=2000, rng=0).confidence_interval  # fmt: skip
+            interval = (0.0, 0.0) if not values.any() else stats.bootstrap(
+                (values, own), lambda a, b, axis: a.mean(axis) / b.mean(axis), paired=True, vectorized=True,
+                n_resamples=2000, rng=0).confidence_interval  # fmt: skip
             swaps[part] |= {"ratio_to_own": round(float(values.mean() / own.mean()), 4),
                             "interval_95": [round(float(end), 4) for end in interval]}  # fmt: skip
     followed = int((answers[model.part].argmax(1) == other).sum())
     swaps[model.part]["answer_follows"] = _share(followed, n)
     return {"split": split, "n": n, "accuracy": _share(int((clean.argmax(1) == truth).sum()), n), "swaps": swaps}
+
+
+@lru_cache(len(PARTS) + 1)
+def _rendered(split, n, part):
+    """The first n scenes of a split with one part swapped (None: as they are), and their pixels, not to be written to."""
+    scenes = [sample_scene(split, index) for index in range(n)]
+    if part is not None:
+        scenes = [swap(scene, part, seed=index) for index, scene in enumerate(scenes)]
+    return scenes, np.stack([render(scene)[0] for scene in scenes])
 
 
 def _margin(logits, truth):
@@ -167,17 +183,17 @@ def write_network(name, seed, folder=DATA):
     model = train(name, seed)
     minutes = (time.monotonic() - start) / 60
     weights, card = Path(folder) / f"{name}-{seed}.safetensors", Path(folder) / f"{name}-{seed}.json"
-    with written_whole(weights) as path:
-        save_file({key: value.contiguous() for key, value in model.state_dict().items()}, path)
-    described = {
-        "name": name, "names": f"the {'shape, by the colour of a corner patch' if model.part == 'patch' else model.part}",
-        "training_seed": seed, "command": f"python -m helpers.training {name} --seed {seed}",
-        "training_pictures": 3 * GROUPS * EPOCHS, "training_minutes": round(minutes, 1), "torch": torch.__version__.split("+")[0],
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(), **certify(model),
-    }  # fmt: skip
-    with written_whole(card) as path:
-        path.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+    with written_whole(weights) as weights_file, written_whole(card) as card_file:
+        save_file({key: value.contiguous() for key, value in model.state_dict().items()}, weights_file)
+        part = "shape, by the colour of a corner patch" if model.part == "patch" else model.part
+        described = {
+            "name": name, "names": f"the {part}", "training_seed": seed,
+            "command": f"python -m helpers.training {name} --seed {seed}",
+            "training_pictures": 3 * GROUPS * EPOCHS, "training_minutes": round(minutes, 1),
+            "torch": torch.__version__.split("+")[0], "parameters": sum(p.numel() for p in model.parameters()),
+            "sha256": hashlib.sha256(weights_file.read_bytes()).hexdigest(), **certify(model),
+        }  # fmt: skip
+        card_file.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
     return described
 
 
@@ -201,6 +217,7 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", default=DATA, help="folder to write to (default: data/)")
     arguments = parser.parse_args()
+    torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))  # the rest of the machine renders
     if arguments.what == "images":
         for split in ("tune", "test"):
             write_images(split, arguments.out)

@@ -1,0 +1,39 @@
+# Each target is one plain command on top of a set-up; README gives them for machines without make.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+MODEL ?=
+IMAGES ?=
+
+.PHONY: run test test-all lab notebooks bench lint clean
+
+run: $(VENV)/ready
+	$(BIN)/python -m helpers.run $(if $(MODEL),--model $(MODEL)) $(if $(IMAGES),--images "$(IMAGES)")
+
+test: $(VENV)/ready
+	$(BIN)/python -m pytest -m "not slow" --nbval-lax --nbval-cell-timeout=120 tests notebooks
+
+test-all: $(VENV)/ready
+	$(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=120 tests notebooks
+
+lab: $(VENV)/ready
+	$(BIN)/python -m jupyter lab notebooks
+
+notebooks: $(VENV)/ready
+	$(BIN)/python -m helpers.run --in-place
+
+bench: $(VENV)/ready
+	$(BIN)/python tests/bench/bench.py
+
+lint: $(VENV)/ready
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+
+clean:
+	rm -rf build
+
+$(VENV)/ready: requirements.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@

@@ -1,0 +1,127 @@
+"""Figures of pictures and maps. Every function returns (figure, axes) and leaves showing it to the caller."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib import patheffects
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+
+from helpers.checks import choose
+
+SIGNED, UNSIGNED = "RdBu_r", "inferno"
+REDUCTIONS = ("signed", "unsigned")
+SCALES = ("map", "row", "figure")
+
+
+def reduce_channels(maps, how="signed") -> torch.Tensor:
+    """One value a pixel, (N, H, W), from maps (N, C, H, W): "signed" adds up the channels, so evidence for and against in one
+    pixel cancels; "unsigned" adds up their absolute values."""
+    choose(how, REDUCTIONS, "reduction")
+    return (maps if how == "signed" else maps.abs()).sum(1)
+
+
+def plot_maps(pixels, maps, *, how="signed", scale="map", percentile=99.0, mask=None, titles=None, cell=1.7):
+    """A grid: a row for each picture, the picture first, then a column for each map.
+
+    Args:
+        pixels: (N, C, H, W) in [0, 1], C 1 or 3.
+        maps: {column title: (N, C, H, W)}, or (N, 1, H, W).
+        how: "signed" (red raises the logit, blue lowers it, white is zero) or "unsigned" (bright is large).
+        scale: the maps that share a colour scale: those of "map" alone, of a "row", or of the "figure". It ends at the
+            ``percentile``-th percentile of the absolute values; what lies beyond is shown in the end colour. Display only.
+        mask: (N, 1, H, W) bool, outlined in black and white on every panel.
+        titles: N lines, one over each picture.
+        cell: width of a panel in inches.
+
+    Returns:
+        (figure, axes), axes of shape (N, 1 + number of maps).
+    """
+    choose(scale, SCALES, "scale")
+    reduced = {title: reduce_channels(values.detach().cpu(), how).numpy() for title, values in maps.items()}
+    rows, columns = len(pixels), 1 + len(reduced)
+    height, width = pixels.shape[-2:]
+    figure, axes = plt.subplots(rows, columns, squeeze=False, layout="constrained",
+                                figsize=(cell * columns + 0.9, (cell * height / width + 0.18) * rows + 0.25))  # fmt: skip
+    limits = color_limits(np.stack(list(reduced.values()), 1), scale, percentile) if reduced else None
+    for row in range(rows):
+        show_pixels(axes[row, 0], pixels[row])
+        axes[row, 0].set_title(titles[row] if titles is not None else "input" if row == 0 else "", fontsize=9)
+        for column, (title, values) in enumerate(reduced.items(), start=1):
+            show_map(axes[row, column], values[row], limits[row, column - 1], how)
+            if row == 0:
+                axes[row, column].set_title(title, fontsize=9)
+        if mask is not None:
+            for ax in axes[row]:
+                outline(ax, mask[row])
+    if reduced:
+        of = {"map": "its own", "row": "its row's", "figure": "the figure's"}[scale]
+        norm = Normalize(-1 if how == "signed" else 0, 1)
+        bar = figure.colorbar(
+            ScalarMappable(norm, SIGNED if how == "signed" else UNSIGNED), ax=axes, shrink=min(1, 1.6 / rows), aspect=16
+        )
+        meaning = "lowers ← logit → raises" if how == "signed" else "size of the effect"
+        bar.set_label(f"{meaning}\n1 = {of} {percentile:g}th percentile", fontsize=8)
+        bar.ax.tick_params(labelsize=7)
+    return figure, axes
+
+
+def color_limits(values, scale="map", percentile=99.0) -> np.ndarray:
+    """The end of the colour scale for each map of (rows, columns, H, W), (rows, columns): 1 where all values are 0."""
+    axis = {"map": (2, 3), "row": (1, 2, 3), "figure": (0, 1, 2, 3)}[scale]
+    limits = np.broadcast_to(np.percentile(np.abs(values), percentile, axis=axis, keepdims=True), (*values.shape[:2], 1, 1))[
+        ..., 0, 0
+    ]
+    largest = np.broadcast_to(np.abs(values).max(axis=axis, keepdims=True), (*values.shape[:2], 1, 1))[..., 0, 0]
+    limits = np.where(limits > 0, limits, largest)  # so few pixels stand out that the percentile misses them
+    return np.where(limits > 0, limits, 1.0)
+
+
+def show_pixels(ax, pixels):
+    """Draw a picture (C, H, W) in [0, 1], grey where C is 1."""
+    picture = pixels.detach().cpu().clamp(0, 1).permute(1, 2, 0).numpy()
+    ax.set_axis_off()
+    return ax.imshow(
+        picture[..., 0] if picture.shape[-1] == 1 else picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest"
+    )
+
+
+def show_map(ax, values, limit, how="signed"):
+    """Draw a reduced map (H, W), its colour scale ending at ``limit``."""
+    ax.set_axis_off()
+    low, colours = (-limit, SIGNED) if how == "signed" else (0, UNSIGNED)
+    return ax.imshow(values, cmap=colours, vmin=low, vmax=limit, interpolation="nearest")
+
+
+def outline(ax, mask):
+    """Draw the edge of a mask (1, H, W) so that it shows on any ground; nothing for an empty or full one."""
+    inside = np.asarray(mask.cpu()).reshape(mask.shape[-2:])
+    if inside.any() and not inside.all():
+        line = ax.contour(np.pad(inside, 1).astype(float), levels=[0.5], colors="black", linewidths=0.9,
+                          extent=(-1.5, inside.shape[1] + 0.5, -1.5, inside.shape[0] + 0.5))  # fmt: skip
+        line.set_path_effects([patheffects.withStroke(linewidth=1.8, foreground="white")])
+        ax.set_xlim(-0.5, inside.shape[1] - 0.5)
+        ax.set_ylim(inside.shape[0] - 0.5, -0.5)
+
+
+def _write_overview(path):
+    """The picture at the top of the README: the same pictures, explained for two networks that read different parts."""
+    from helpers.images import load_images
+    from helpers.integrated_gradients import integrated_gradients
+    from helpers.models import load_model
+    from helpers.smoothgrad import smoothgrad
+    from helpers.gradients import saliency
+
+    images, maps = load_images("scenes", 3), {}
+    for part, name in (("shape", "scenes"), ("letter", "scenes-letters")):
+        model = load_model(name, device="cpu")
+        for title, method in (("gradient", saliency), ("SmoothGrad", smoothgrad), ("Integrated Gradients", integrated_gradients)):
+            maps[f"reads the {part}:\n{title}"] = method(model, images.pixels)
+    figure, _ = plot_maps(images.pixels, maps, how="unsigned", cell=1.5)
+    figure.savefig(path, dpi=90)
+
+
+if __name__ == "__main__":
+    from helpers.models import DATA
+
+    _write_overview(DATA / "overview.png")

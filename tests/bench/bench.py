@@ -1,0 +1,184 @@
+"""Seconds for a map and peak memory: bare PyTorch, ours, and Captum, side by side.
+
+    python tests/bench/bench.py            # prints the table and writes tests/bench/results.md, about 15 min on 2 cores
+
+Bare is nothing but the forward pass and the input gradient at points that lie ready, at the fastest of several chunk sizes:
+what any implementation must pay. All four are timed in turn, round after round, in one process; medians of the rounds.
+Memory is the peak of a process of its own for each method and n, less what the process held before its first map.
+Weights do not matter for either, so the ImageNet networks keep their random ones.
+"""
+
+import argparse
+import platform
+import resource
+import subprocess
+import sys
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from statistics import median
+
+import torch
+from captum.attr import IntegratedGradients, NoiseTunnel, Saliency
+from tqdm import tqdm
+
+from helpers.gradients import default_batch_size
+from helpers.integrated_gradients import integrated_gradients
+from helpers.models import SceneNet, import_torchvision
+from helpers.smoothgrad import smoothgrad
+
+N, NOISE = 48, 0.15
+CHUNKS = (1, 2, 3, 4, 8, 16, 48)
+NETWORKS = {"SqueezeNet 1.1": ("squeezenet1_1", 224), "ResNet-18": ("resnet18", 224), "scenes": (None, 64)}
+GPU_NETWORKS = {"ResNet-50": ("resnet50", 224)}
+METHODS = ("SmoothGrad", "Integrated Gradients")
+OUT = Path(__file__).with_name("results.md")
+
+
+def build(name, size, device="cpu"):
+    torch.manual_seed(0)
+    network = SceneNet() if name is None else import_torchvision().models.get_model(name, weights=None)
+    return network.eval().to(device), torch.rand(1, 3, size, size, device=device), torch.tensor([3], device=device)
+
+
+def bare(network, points, target, chunk):
+    """The sum of the input gradients at ready points: the least that a map costs."""
+    total = torch.zeros_like(points[:1])
+    for part in points.split(chunk):
+        part = part.detach().requires_grad_()
+        logit = network(part)[:, int(target)].sum()
+        total += torch.autograd.grad(logit, part)[0].sum(0, keepdim=True)
+    return total
+
+
+def ours(method, network, pixels, target, n=N):
+    if method == "SmoothGrad":
+        return smoothgrad(network, pixels, target, n_samples=n, noise=NOISE)
+    return integrated_gradients(network, pixels, target, n_steps=n)
+
+
+def captum(method, network, pixels, target, n=N, chunk=None):
+    if method == "SmoothGrad":
+        tunnel = NoiseTunnel(Saliency(network))
+        return tunnel.attribute(pixels, nt_samples=n, nt_samples_batch_size=chunk, stdevs=NOISE, target=target, abs=False)
+    return IntegratedGradients(network).attribute(pixels, torch.zeros_like(pixels), target=target, n_steps=n,
+                                                  method="riemann_middle", internal_batch_size=chunk)  # fmt: skip
+
+
+def seconds(call, device):
+    if device == "cuda":
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    call()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def fastest(make, device):
+    """The chunk size with the smallest time, each tried twice."""
+    tried = {chunk: min(seconds(make(chunk), device) for _ in range(2)) for chunk in CHUNKS}
+    return min(tried, key=tried.get)
+
+
+def time_table(networks, rounds, device="cpu"):
+    rows = []
+    for label, (name, size) in networks.items():
+        network, pixels, target = build(name, size, device)
+        points = pixels + NOISE * torch.randn(N, *pixels.shape[1:], device=device)
+        bare_chunk = fastest(lambda chunk: lambda: bare(network, points, target, chunk), device)  # noqa: B023
+        for method in METHODS:
+            def at(chunk):
+                return lambda: captum(method, network, pixels, target, chunk=chunk)  # noqa: B023
+
+            captum_chunk = fastest(at, device)
+            calls = {
+                f"bare PyTorch, best chunk ({bare_chunk})": lambda: bare(network, points, target, bare_chunk),  # noqa: B023
+                f"ours, default chunk ({default_batch_size(pixels)})": lambda: ours(method, network, pixels, target),  # noqa: B023
+                "Captum, defaults (all at once)": at(None),
+                f"Captum, best chunk ({captum_chunk})": at(captum_chunk),
+            }  # fmt: skip
+            times = {call: [] for call in calls}
+            for _ in tqdm(range(rounds), desc=f"{label}, {method}"):
+                for title, call in calls.items():
+                    times[title].append(seconds(call, device))
+            base = median(next(iter(times.values())))
+            for title, values in times.items():
+                ratio = median(value / bare_time for value, bare_time in zip(values, next(iter(times.values())), strict=True))
+                rows.append((label, method, title, f"{median(values):.3f}", f"{ratio:.2f}"))
+            assert base > 0
+    return rows
+
+
+def memory_table(networks):
+    rows = []
+    for label in networks:
+        for method in METHODS:
+            for who in ("ours", "captum"):
+                peaks = [_peak(label, method, who, n) for n in (16, 256)]
+                rows.append((label, method, "ours" if who == "ours" else "Captum, defaults",
+                             *(f"{peak:.0f}" for peak in peaks), f"{peaks[1] / peaks[0]:.2f}"))  # fmt: skip
+    return rows
+
+
+def _peak(label, method, who, n):
+    """Peak resident memory in MiB of a fresh process that makes one map."""
+    command = [sys.executable, __file__, "--one", label, method, who, str(n)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def _one(label, method, who, n):
+    network, pixels, target = build(*NETWORKS[label])
+    {"ours": ours, "captum": captum}[who](method, network, pixels, target, n=int(n))
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def gpu_section(rounds):
+    """The same table on a GPU, and how well bf16 maps agree with float32 ones; or a line that says why not."""
+    if not torch.cuda.is_available():
+        return "\nNo GPU at hand: the table for ResNet-50 on CUDA, float32 and bf16 autocast, was skipped.\n"
+    lines = [f"\n## On {torch.cuda.get_device_name()}\n"]
+    for dtype in (None, torch.bfloat16):
+        with torch.autocast("cuda", dtype) if dtype else nullcontext():
+            lines += ["", f"{'bf16 autocast' if dtype else 'float32'}:", ""]
+            lines += _markdown(("network", "method", "who", "s a map", "ratio to bare"), time_table(GPU_NETWORKS, rounds, "cuda"))
+    network, pixels, target = build("resnet50", 224, "cuda")
+    for method in METHODS:
+        full = ours(method, network, pixels, target)
+        with torch.autocast("cuda", torch.bfloat16):
+            half = ours(method, network, pixels, target)
+        r = torch.corrcoef(torch.stack([full.flatten(), half.flatten()]))[0, 1]
+        lines.append(f"\n{method}: correlation of the bf16 map with the float32 map {r:.4f}.")
+    return "\n".join(lines) + "\n"
+
+
+def _markdown(head, rows):
+    return [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}", *(f"| {' | '.join(row)} |" for row in rows)]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        _one(*arguments.one)
+        return
+    lines = [
+        "# Speed and memory", "",
+        f"Written by `make bench`. torch {torch.__version__}, {torch.get_num_threads()} threads on {platform.machine()}, "
+        f"float32, one picture, n = {N} gradients a map, medians of {arguments.rounds} interleaved rounds. The ratio is the "
+        "median over rounds of the time divided by bare PyTorch's in the same round.", "",
+        *_markdown(("network", "method", "who", "s a map", "ratio to bare"), time_table(NETWORKS, arguments.rounds)), "",
+        "Peak memory of a process that makes one map, in MiB, the interpreter and libraries included:", "",
+        *_markdown(("network", "method", "who", "n = 16", "n = 256", "ratio"), memory_table(NETWORKS)),
+    ]  # fmt: skip
+    text = "\n".join(lines) + "\n" + gpu_section(arguments.rounds)
+    temporary = OUT.with_suffix(".part")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(OUT)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -50,19 +50,21 @@ class Panel(widgets.VBox):
         """Draw anew from the controls' values. An error is shown under the figure and raised."""
         try:
             figure, status = self.draw(**{name: control.value for name, control in self.controls.items()})
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format="png", dpi=DPI)
         except Exception as error:
-            self.status.value = (
-                f'<pre style="color:#b00020">{html.escape("".join(traceback.format_exception_only(error)))}</pre>'
-            )
+            self.status.value = _in_red(error)
             raise
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=DPI)
         self.image.value = buffer.getvalue()
         self.image.width = round(figure.get_figwidth() * DPI)
         self.status.value = html.escape(status)
 
-    def __repr__(self):  # what a page without a kernel shows
-        return f"[sliders: {', '.join(self.controls)}; run the notebook to move them. The figure beside shows the same]"
+    def __repr__(self):  # what a page without a kernel shows; ipywidgets cuts it off after 110 characters
+        return f"[sliders: {', '.join(self.controls)}; run the notebook to move them]"
+
+
+def _in_red(error):
+    return f'<pre style="color:#b00020">{html.escape("".join(traceback.format_exception_only(error)))}</pre>'
 
 
 def explore_maps(model, images: ImageSet, *, target=None) -> Panel:
@@ -90,7 +92,9 @@ def explore_maps(model, images: ImageSet, *, target=None) -> Panel:
             cache[key] = maps
         return cache[key][samples] if method == "SmoothGrad" else cache[key]
 
-    figure, axes = plt.subplots(1, 3, figsize=(7.5, 2.75), layout="constrained")
+    # A fixed layout: a constrained one settles over several drawings, so the figure would shift under the reader's hand.
+    places = {"left": 0.01, "right": 0.99, "bottom": 0.02, "top": 0.9, "wspace": 0.04}
+    figure, axes = plt.subplots(1, 3, figsize=(7.5, 2.75), gridspec_kw=places)
     plt.close(figure)  # it is shown by the panel, not at the end of the cell
 
     def draw(picture, method, noise, samples, steps, show, percentile):
@@ -150,9 +154,13 @@ def upload_pictures(folder="my_pictures") -> widgets.VBox:
         files = (
             {name: f["content"] for name, f in new.items()} if isinstance(new, dict) else {f["name"]: f["content"] for f in new}
         )
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            (folder / Path(name).name).write_bytes(bytes(content))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, content in files.items():
+                (folder / Path(name).name).write_bytes(bytes(content))
+        except OSError as error:
+            status.value = _in_red(error)
+            raise
         status.value = (
             f"{len(files)} pictures added. Set <code>IMAGES = {html.escape(repr(str(folder)))}</code> in the parameters cell, "
             "and a network that knows such pictures, e.g. <code>MODEL = 'resnet50'</code>; then run all cells."

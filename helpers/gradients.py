@@ -140,6 +140,8 @@ def resolve_target(model, pixels, target, *, batch_size=None) -> torch.Tensor:
         target = target.clone() if target.is_inference() else target
     else:
         try:
+            if isinstance(target, bool):
+                raise TypeError
             target = torch.full((n,), operator.index(target), device=pixels.device)
         except TypeError:
             raise TypeError(f"target must be None, an int or an ({n},) integer tensor, found {target!r}") from None
@@ -162,11 +164,11 @@ def check_pixels(model, pixels, what="pixels"):
         weights = model.mean if isinstance(model, Classifier) else next(chain(model.parameters(), model.buffers()), None)
         if weights is not None and weights.device != pixels.device:
             raise ValueError(
-                f"{what} are on {pixels.device} and the model is on {weights.device}: "
+                f"{what}: on {pixels.device}, and the model is on {weights.device}: "
                 f"move one, e.g. {what}.to({str(weights.device)!r})"
             )
     if not torch.isfinite(pixels).all():
-        raise ValueError(f"{what} hold {int((~torch.isfinite(pixels)).sum())} values that are NaN or infinite")
+        raise ValueError(f"{what}: {int((~torch.isfinite(pixels)).sum())} values are NaN or infinite")
     if isinstance(model, Classifier) and not _inside_loop.get():
         low, high = float(pixels.min()), float(pixels.max())
         if low < -1e-6 or high > 1 + 1e-6:

@@ -12,7 +12,16 @@ from scipy.ndimage import gaussian_filter
 from scipy.special import roots_legendre
 
 from helpers.checks import choose
-from helpers.gradients import _positive, check_pixels, evaluation, logits_of, one_class, resolve_target, stream
+from helpers.gradients import (
+    _positive,
+    check_pixels,
+    default_batch_size,
+    evaluation,
+    logits_of,
+    one_class,
+    resolve_target,
+    stream,
+)
 from helpers.smoothgrad import check_range, check_seed
 
 RULES = ("midpoint", "left", "right", "trapezoid", "gauss_legendre")
@@ -77,7 +86,7 @@ def integrated_gradients_steps(model, pixels, target=None, *, steps=(5, 10, 20, 
     if not steps:
         raise ValueError("steps must name at least one number of steps, found none")
     nodes, weights = _shared_nodes(rule, steps)
-    if (baseline is None or (isinstance(baseline, str) and baseline == "samples")) != (references is not None):
+    if (isinstance(baseline, str) and baseline == "samples") != (references is not None):
         raise ValueError("references, (R, ...) inputs, go with baseline='samples', and only with it")
     with evaluation(model):
         target = resolve_target(model, pixels, target, batch_size=batch_size)
@@ -203,14 +212,14 @@ def make_baseline(name, model, pixels, target=None, *, seed=0, input_range=(0.0,
     raise ValueError("'samples' is no single baseline: give references to integrated_gradients")
 
 
-def completeness_gap(model, pixels, baseline, attribution, target=None) -> torch.Tensor:
+def completeness_gap(model, pixels, baseline, attribution, target=None, *, seed=0, input_range=(0.0, 1.0)) -> torch.Tensor:
     """ΣA − (f(x) − f(x′)) for each input, (N,), in logits; 0 for an exact integral (arXiv:1703.01365, proposition 1).
 
     Args:
         baseline: as for ``make_baseline``; or references, (R, ...) with R not 1 or N, or (R, 1, ...) for any R: then
             f(x′) is the mean of the logit over them.
         attribution: the shape of ``pixels``.
-        target: as it was for the attribution.
+        target, seed, input_range: as they were for the attribution.
     """
     with evaluation(model):
         target = resolve_target(model, pixels, target)
@@ -230,7 +239,8 @@ def completeness_gap(model, pixels, baseline, attribution, target=None) -> torch
             check_pixels(model, baseline, "the references")
             rise = one_class(logits_of(model, pixels), target) - logits_of(model, baseline.to(pixels.dtype)).mean(0)[target]
         else:
-            rise = _rise(model, pixels, make_baseline(baseline, model, pixels, target), target)
+            origin = make_baseline(baseline, model, pixels, target, seed=seed, input_range=input_range)
+            rise = _rise(model, pixels, origin, target)
     return _sum(attribution.detach()) - rise
 
 
@@ -322,5 +332,8 @@ def _adversarial(model, pixels, target, low, high):
         warnings.filterwarnings("ignore", "Input Tensor")  # captum announces that it asks for gradients
         target = resolve_target(model, pixels, target)
         attack = CaptumPGD(model, margin, lower_bound=low, upper_bound=high)
-        return attack.perturb(pixels.clone(), radius=scale * PGD["radius"], step_size=scale * PGD["step_size"],
-                              step_num=PGD["step_num"], target=target).detach()  # fmt: skip
+        rows = default_batch_size(pixels)
+        return torch.cat([
+            attack.perturb(part.clone(), radius=scale * PGD["radius"], step_size=scale * PGD["step_size"],
+                           step_num=PGD["step_num"], target=classes).detach()
+            for part, classes in zip(pixels.split(rows), target.split(rows), strict=True)])  # fmt: skip

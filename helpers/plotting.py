@@ -98,7 +98,7 @@ def outline(ax, mask):
     inside = np.asarray(mask.cpu()).reshape(mask.shape[-2:])
     if inside.any() and not inside.all():
         line = ax.contour(np.pad(inside, 1).astype(float), levels=[0.5], colors="black", linewidths=0.9,
-                          extent=(-1.5, inside.shape[1] + 0.5, -1.5, inside.shape[0] + 0.5))  # fmt: skip
+                          extent=(-1, inside.shape[1], -1, inside.shape[0]))  # fmt: skip
         line.set_path_effects([patheffects.withStroke(linewidth=1.8, foreground="white")])
         ax.set_xlim(-0.5, inside.shape[1] - 0.5)
         ax.set_ylim(inside.shape[0] - 0.5, -0.5)
@@ -106,16 +106,20 @@ def outline(ax, mask):
 
 def _write_overview(path):
     """The picture at the top of the README: the same pictures, explained for two networks that read different parts."""
+    from helpers.gradients import saliency
     from helpers.images import load_images
     from helpers.integrated_gradients import integrated_gradients
     from helpers.models import load_model
     from helpers.smoothgrad import smoothgrad
-    from helpers.gradients import saliency
 
     images, maps = load_images("scenes", 3), {}
     for part, name in (("shape", "scenes"), ("letter", "scenes-letters")):
         model = load_model(name, device="cpu")
-        for title, method in (("gradient", saliency), ("SmoothGrad", smoothgrad), ("Integrated Gradients", integrated_gradients)):
+        for title, method in (
+            ("gradient", saliency),
+            ("SmoothGrad", smoothgrad),
+            ("Integrated Gradients", integrated_gradients),
+        ):
             maps[f"reads the {part}:\n{title}"] = method(model, images.pixels)
     figure, _ = plot_maps(images.pixels, maps, how="unsigned", cell=1.5)
     figure.savefig(path, dpi=90)

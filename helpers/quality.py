@@ -194,10 +194,13 @@ def infidelity(model, pixels, maps, target=None, *, noise=0.15, n_samples=50, ba
         field = next(fields)
         return field, points - field
 
+    def logit(points):  # captum asks for the clean one again with every field
+        return clean if points.equal(pixels) else one_class(logits_of(model, points), target)
+
+    clean = one_class(logits_of(model, pixels), target)
     # One field a call, for all pictures: what a picture gets then depends on (seed, number) alone.
-    values = captum_infidelity(lambda points: one_class(logits_of(model, points), target), perturb, pixels, maps.to(pixels),
-                               n_perturb_samples=_positive(n_samples, "n_samples"), max_examples_per_batch=len(pixels),
-                               normalize=normalize)  # fmt: skip
+    values = captum_infidelity(logit, perturb, pixels, maps.to(pixels), n_perturb_samples=_positive(n_samples, "n_samples"),
+                               max_examples_per_batch=len(pixels), normalize=normalize)  # fmt: skip
     return values.clamp_min(0)  # with β it is a difference, whose rounding can be negative
 
 

@@ -3,6 +3,7 @@
 import math
 import operator
 from functools import partial
+from numbers import Real
 
 import numpy as np
 import torch
@@ -113,7 +114,7 @@ def _run(model, pixels, target, aggregates, counts, attribution, noise, distribu
     """{count: [map of each aggregate]}, from one pass over the largest count."""
     low, high = check_range(input_range)
     _check_distribution(distribution, match)
-    if not (isinstance(noise, (int, float)) and math.isfinite(noise) and noise >= 0):
+    if not (isinstance(noise, Real) and math.isfinite(noise) and noise >= 0):
         raise ValueError(f"noise must be a number of at least 0, a share of the input range, found {noise!r}")
     signs = (1, -1) if antithetic else (1,)
     accumulators = [make_accumulator(aggregate, len(signs) * counts[0]) for aggregate in aggregates]

@@ -27,7 +27,7 @@ from helpers.scenes import LETTERS, PARTS, PATCH_COLOURS, SHAPES, SIZE, patch_wi
 
 N_STORED = 500  # pictures in each of the stored splits
 SHEET = (10, 25)  # rows and columns of a stored sheet of pictures
-EPOCHS, GROUPS, BATCH, CONSISTENCY, MAX_NOISE = 5, 4000, 16, 0.2, 0.25
+EPOCHS, GROUPS, BATCH, CONSISTENCY, MAX_NOISE = 5, 4000, 16, 0.6, 0.25
 
 
 class Groups(Dataset):

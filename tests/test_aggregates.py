@@ -95,7 +95,7 @@ def test_variance_survives_a_gradient_a_million_times_its_spread():
 
 
 def test_variance_loses_nothing_to_rounding_where_even_the_running_mean_would():
-    # Near 1e6 float32 has steps of 0.06: gradients differ exactly, but their mean, held there, would be off by up to half of one.
+    # Near 1e6 float32 has steps of 0.06: differences of gradients are exact, but a mean held there is off by half a step.
     rng = np.random.default_rng(0)
     gradients = (1e6 + rng.standard_normal((20, 500))).astype(np.float32)
     np.testing.assert_allclose(combine("variance", gradients).numpy(), gradients.astype(np.float64).var(0, ddof=1), rtol=1e-5)

@@ -333,7 +333,7 @@ def test_cuda_gives_the_maps_of_the_cpu_on_cuda(method, conv_net, pictures):
         (lambda x: x[:0], ValueError, r"at least one input, found shape \(0, 3, 8, 8\)"),
         (lambda x: x.where(x < x.max(), torch.nan), ValueError, "1 values that are NaN or infinite"),
         (lambda x: x.where(x < x.max(), torch.inf), ValueError, "1 values that are NaN or infinite"),
-        (lambda x: x.to("meta"), ValueError, "pixels are on meta and the model is on cpu: move one"),
+        (lambda x: x.to("meta"), ValueError, "pixels: on meta, and the model is on cpu: move one"),
         (lambda x: x * 2 - 1, ValueError, r"must lie in \[0, 1\], found \[-\d.*normalises inside"),
         (lambda x: x * 255, ValueError, r"must lie in \[0, 1\], found \[.*bytes up to 255"),
         (lambda x: x[:, :1], ValueError, r"tiny takes pictures of shape \(N, 3, H, W\), found \(\d+, 1, 8, 8\)"),

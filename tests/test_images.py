@@ -140,8 +140,9 @@ def test_colour_with_one_transparent_colour_lies_on_white(tmp_path, picture):
 def test_cmyk(tmp_path, picture):
     # The inverse of Pillow's CMYK → RGB without black ink: 255 − channel.
     cmyk = np.dstack([255 - picture, np.zeros((256, 256), np.uint8)])
-    assert_shows(save(tmp_path, "a.jpg", Image.fromarray(cmyk, mode="CMYK"), quality=95), picture, 0.03)
-    assert_shows(save(tmp_path, "a.tiff", Image.fromarray(cmyk, mode="CMYK")), picture, 0.001)
+    image = Image.frombytes("CMYK", (256, 256), cmyk.tobytes())
+    assert_shows(save(tmp_path, "a.jpg", image, quality=95), picture, 0.03)
+    assert_shows(save(tmp_path, "a.tiff", image), picture, 0.001)
 
 
 def test_first_frame_of_an_animation(tmp_path, picture):

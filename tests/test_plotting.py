@@ -66,7 +66,7 @@ def test_a_grid_has_a_row_a_picture_and_a_column_a_map(n, scale, how):
     assert len(figure.axes) == 3 * n + 1  # and the colour bar
 
 
-@pytest.mark.parametrize("value", [0.0, 1.0, -1.0, 1e-30, 1e30])
+@pytest.mark.parametrize("value", [0.0, -1.0, 1e30])
 @pytest.mark.parametrize("how", REDUCTIONS)
 @pytest.mark.parametrize("scale", SCALES)
 def test_constant_maps_draw_without_a_warning(value, how, scale):
@@ -75,7 +75,7 @@ def test_constant_maps_draw_without_a_warning(value, how, scale):
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_grey_and_colour_pictures_and_maps_of_one_channel(channels):
-    figure, axes = _drawn(*plot_maps(_pixels(channels=channels), {"a": _maps(channels=1)}))
+    _, axes = _drawn(*plot_maps(_pixels(channels=channels), {"a": _maps(channels=1)}))
     shown = axes[0, 0].images[0]
     assert shown.get_array().shape == ((8, 8) if channels == 1 else (8, 8, 3))
     if channels == 1:
@@ -120,7 +120,7 @@ def test_pictures_without_maps_draw_too():
 
 def test_tall_and_wide_pictures_keep_their_proportions():
     for shape in ((8, 24), (24, 8)):
-        figure, axes = _drawn(*plot_maps(torch.rand(1, 3, *shape), {"a": torch.randn(1, 3, *shape)}))
+        _, axes = _drawn(*plot_maps(torch.rand(1, 3, *shape), {"a": torch.randn(1, 3, *shape)}))
         box = axes[0, 0].get_window_extent()
         assert box.height / box.width == pytest.approx(shape[0] / shape[1], rel=0.01)
 

@@ -330,6 +330,11 @@ class TestInfidelity:
             assert alone.item() == pytest.approx(together[i].item())
         assert not infidelity(conv_net, pictures, maps, n_samples=4, seed=8).allclose(together)
 
+    def test_evaluates_the_clean_pictures_once_and_each_field_once(self, conv_net, pictures, watch):
+        watched = watch(conv_net)
+        infidelity(watched, pictures, pictures, 0, n_samples=4)
+        assert sum(map(len, watched.calls)) == 3 * (1 + 4)
+
     def test_refused(self, conv_net, pictures):
         with pytest.raises(ValueError, match="shape of the pixels"):
             infidelity(conv_net, pictures, pictures[:, :1])

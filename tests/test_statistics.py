@@ -34,7 +34,7 @@ class TestMeans:
         found = mean_over_pictures(values)
         low, high = stats.t.interval(0.95, 299, values.mean(), stats.sem(values))
         assert found.mean == pytest.approx(values.mean()) and found.n == 300
-        assert (found.low, found.high) == pytest.approx((low, high), abs=0.02)
+        assert (found.low, found.high) == pytest.approx((low, high), abs=0.01)
         assert mean_over_pictures(values) == found != mean_over_pictures(values, seed=1)
         assert mean_over_pictures(torch.from_numpy(values).requires_grad_()) == found
 
@@ -180,7 +180,7 @@ class TestEquivalence:
         values = normal(300)
         found = equivalence(values, 1)
         low, high = stats.t.interval(0.90, 299, values.mean(), stats.sem(values))
-        assert found.estimate[1:3] == pytest.approx((low, high), abs=0.02)
+        assert found.estimate[1:3] == pytest.approx((low, high), abs=0.01)
         assert "90 %" in str(found) and found.bound == 1
         assert equivalence(np.stack([values, -values]), 1).estimate[:3] == (0, 0, 0)
 

@@ -88,6 +88,7 @@ def time_table(networks, rounds, device="cpu"):
         points = pixels + NOISE * torch.randn(N, *pixels.shape[1:], device=device)
         bare_chunk = fastest(lambda chunk: lambda: bare(network, points, target, chunk), device)  # noqa: B023
         for method in METHODS:
+
             def at(chunk):
                 return lambda: captum(method, network, pixels, target, chunk=chunk)  # noqa: B023
 
@@ -141,7 +142,9 @@ def gpu_section(rounds):
     for dtype in (None, torch.bfloat16):
         with torch.autocast("cuda", dtype) if dtype else nullcontext():
             lines += ["", f"{'bf16 autocast' if dtype else 'float32'}:", ""]
-            lines += _markdown(("network", "method", "who", "s a map", "ratio to bare"), time_table(GPU_NETWORKS, rounds, "cuda"))
+            lines += _markdown(
+                ("network", "method", "who", "s a map", "ratio to bare"), time_table(GPU_NETWORKS, rounds, "cuda")
+            )
     network, pixels, target = build("resnet50", 224, "cuda")
     for method in METHODS:
         full = ours(method, network, pixels, target)

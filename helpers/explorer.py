@@ -13,10 +13,10 @@ from pathlib import Path
 import ipywidgets as widgets
 from matplotlib import pyplot as plt
 
-from helpers.gradients import resolve_target, saliency
+from helpers.gradients import REDUCTIONS, reduce_channels, resolve_target, saliency
 from helpers.images import ImageSet
 from helpers.integrated_gradients import integrated_gradients_steps
-from helpers.plotting import REDUCTIONS, color_limits, outline, reduce_channels, show_map, show_pixels
+from helpers.plotting import color_limits, outline, show_map, show_pixels
 from helpers.smoothgrad import smoothgrad_counts
 
 DPI = 80

@@ -15,8 +15,10 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
+from helpers.checks import choose
 from helpers.models import Classifier
 
+REDUCTIONS = ("signed", "unsigned")
 # Inside the loop the "user" of a public method is another method, and its pixels are noisy on purpose.
 _inside_loop = ContextVar("inside_loop", default=False)
 
@@ -196,6 +198,13 @@ def one_class(logits, target):
     """The logit of each row's class, (N,)."""
     _check_classes(target, logits.shape[1])
     return logits.gather(1, target[:, None])[:, 0]
+
+
+def reduce_channels(maps, how="signed") -> torch.Tensor:
+    """One value a pixel, (N, H, W), from maps (N, C, H, W): "signed" adds up the channels, so evidence for and against in one
+    pixel cancels; "unsigned" adds up their absolute values."""
+    choose(how, REDUCTIONS, "reduction")
+    return (maps if how == "signed" else maps.abs()).sum(1)
 
 
 def _checked_logits(logits, target=None):

@@ -2,23 +2,15 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 from matplotlib import patheffects
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
 from helpers.checks import choose
+from helpers.gradients import reduce_channels
 
 SIGNED, UNSIGNED = "RdBu_r", "inferno"
-REDUCTIONS = ("signed", "unsigned")
 SCALES = ("map", "row", "figure")
-
-
-def reduce_channels(maps, how="signed") -> torch.Tensor:
-    """One value a pixel, (N, H, W), from maps (N, C, H, W): "signed" adds up the channels, so evidence for and against in one
-    pixel cancels; "unsigned" adds up their absolute values."""
-    choose(how, REDUCTIONS, "reduction")
-    return (maps if how == "signed" else maps.abs()).sum(1)
 
 
 def plot_maps(pixels, maps, *, how="signed", scale="map", percentile=99.0, mask=None, titles=None, cell=1.7):
@@ -112,14 +104,11 @@ def _write_overview(path):
     from helpers.models import load_model
     from helpers.smoothgrad import smoothgrad
 
+    methods = {"gradient": saliency, "SmoothGrad": smoothgrad, "Integrated Gradients": integrated_gradients}
     images, maps = load_images("scenes", 3), {}
     for part, name in (("shape", "scenes"), ("letter", "scenes-letters")):
         model = load_model(name, device="cpu")
-        for title, method in (
-            ("gradient", saliency),
-            ("SmoothGrad", smoothgrad),
-            ("Integrated Gradients", integrated_gradients),
-        ):
+        for title, method in methods.items():
             maps[f"reads the {part}:\n{title}"] = method(model, images.pixels)
     figure, _ = plot_maps(images.pixels, maps, how="unsigned", cell=1.5)
     figure.savefig(path, dpi=90)

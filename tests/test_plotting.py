@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.plotting import REDUCTIONS, SCALES, color_limits, outline, plot_maps, reduce_channels, show_map, show_pixels
+from helpers.gradients import REDUCTIONS, reduce_channels
+from helpers.plotting import SCALES, color_limits, outline, plot_maps, show_map, show_pixels
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -8,14 +8,16 @@ shown in red under the figure.
 import html
 import io
 import traceback
+from functools import lru_cache
 from pathlib import Path
 
 import ipywidgets as widgets
 from matplotlib import pyplot as plt
 
+from helpers.files import written_whole
 from helpers.gradients import REDUCTIONS, reduce_channels, resolve_target, saliency
 from helpers.images import ImageSet
-from helpers.integrated_gradients import integrated_gradients_steps
+from helpers.integrated_gradients import integrated_gradients
 from helpers.plotting import color_limits, outline, show_map, show_pixels
 from helpers.smoothgrad import smoothgrad_counts
 
@@ -76,21 +78,13 @@ def explore_maps(model, images: ImageSet, *, target=None) -> Panel:
     classes = getattr(model, "classes", None)
     names = [f"{i}: {name}" for i, name in enumerate(images.names)]
     mask = images.masks.get(getattr(model, "part", None))
-    cache = {}
 
-    def compute(picture, method, noise, samples, steps):
-        key = {"gradient": (), "SmoothGrad": (noise,), "Integrated Gradients": (steps,)}[method]
-        key = (picture, method, *key)
-        if key not in cache:
-            one, aim = images.pixels[picture : picture + 1], targets[picture : picture + 1]
-            if method == "gradient":
-                maps = saliency(model, one, aim)
-            elif method == "SmoothGrad":
-                maps = smoothgrad_counts(model, one, aim, counts=range(1, 51), noise=noise)
-            else:
-                maps = integrated_gradients_steps(model, one, aim, steps=(steps,))[steps]
-            cache[key] = maps
-        return cache[key][samples] if method == "SmoothGrad" else cache[key]
+    @lru_cache(maxsize=8)  # 50 maps of a 224-pixel photograph are 30 MB
+    def compute(picture, method, setting):
+        one, aim = images.pixels[picture : picture + 1], targets[picture : picture + 1]
+        if method == "SmoothGrad":
+            return smoothgrad_counts(model, one, aim, counts=range(1, 51), noise=setting)
+        return saliency(model, one, aim) if method == "gradient" else integrated_gradients(model, one, aim, n_steps=setting)
 
     # A fixed layout: a constrained one settles over several drawings, so the figure would shift under the reader's hand.
     places = {"left": 0.01, "right": 0.99, "bottom": 0.02, "top": 0.9, "wspace": 0.04}
@@ -99,12 +93,13 @@ def explore_maps(model, images: ImageSet, *, target=None) -> Panel:
 
     def draw(picture, method, noise, samples, steps, show, percentile):
         picture = names.index(picture)
-        values = compute(picture, method, noise, samples, steps)
-        uses = {
-            "gradient": "",
-            "SmoothGrad": f", noise {noise:.2f}, {samples} samples",
-            "Integrated Gradients": f", {steps} steps",
-        }
+        setting, uses = {
+            "gradient": (None, ""),
+            "SmoothGrad": (noise, f", noise {noise:.2f}, {samples} samples"),
+            "Integrated Gradients": (steps, f", {steps} steps"),
+        }[method]
+        values = compute(picture, method, setting)
+        values = values[samples] if method == "SmoothGrad" else values
         for ax, how in zip(axes, (None, show, "overlay"), strict=True):
             ax.clear()
             if how is None:
@@ -126,7 +121,7 @@ def explore_maps(model, images: ImageSet, *, target=None) -> Panel:
                 outline(ax, mask[picture])
         label = int(targets[picture])
         what = classes[label] if classes else f"class {label}"
-        return figure, f"{method}{uses[method]} · why “{what}”? · {show}, colours end at the {percentile:g}th percentile"
+        return figure, f"{method}{uses} · why “{what}”? · {show}, colours end at the {percentile:g}th percentile"
 
     return Panel(
         draw,
@@ -155,9 +150,9 @@ def upload_pictures(folder="my_pictures") -> widgets.VBox:
             {name: f["content"] for name, f in new.items()} if isinstance(new, dict) else {f["name"]: f["content"] for f in new}
         )
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             for name, content in files.items():
-                (folder / Path(name).name).write_bytes(bytes(content))
+                with written_whole(folder / Path(name).name) as whole:
+                    whole.write_bytes(bytes(content))
         except OSError as error:
             status.value = _in_red(error)
             raise

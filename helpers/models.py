@@ -24,7 +24,7 @@ EMBEDDED = {
 
 
 class WeightsNotFoundError(FileNotFoundError):
-    """The weights of a network are not on this machine and could not be downloaded."""
+    """The weights of a network, or what else the benchmark needs, are not on this machine and could not be downloaded."""
 
 
 class Classifier(nn.Module):

@@ -94,27 +94,3 @@ def outline(ax, mask):
         line.set_path_effects([patheffects.withStroke(linewidth=1.8, foreground="white")])
         ax.set_xlim(-0.5, inside.shape[1] - 0.5)
         ax.set_ylim(inside.shape[0] - 0.5, -0.5)
-
-
-def _write_overview(path):
-    """The picture at the top of the README: the same pictures, explained for two networks that read different parts."""
-    from helpers.gradients import saliency
-    from helpers.images import load_images
-    from helpers.integrated_gradients import integrated_gradients
-    from helpers.models import load_model
-    from helpers.smoothgrad import smoothgrad
-
-    methods = {"gradient": saliency, "SmoothGrad": smoothgrad, "Integrated Gradients": integrated_gradients}
-    images, maps = load_images("scenes", 3), {}
-    for part, name in (("shape", "scenes"), ("letter", "scenes-letters")):
-        model = load_model(name, device="cpu")
-        for title, method in methods.items():
-            maps[f"reads the {part}:\n{title}"] = method(model, images.pixels)
-    figure, _ = plot_maps(images.pixels, maps, how="unsigned", cell=1.5)
-    figure.savefig(path, dpi=90)
-
-
-if __name__ == "__main__":
-    from helpers.models import DATA
-
-    _write_overview(DATA / "overview.png")

@@ -20,6 +20,14 @@ from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
 
+from helpers.files import written_whole
+from helpers.gradients import saliency
+from helpers.images import load_images
+from helpers.integrated_gradients import integrated_gradients
+from helpers.models import DATA, load_model
+from helpers.plotting import plot_maps
+from helpers.smoothgrad import smoothgrad
+
 ROOT = Path(__file__).resolve().parents[1]
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:3rem auto;padding:0 1rem}td{padding:.3rem 1rem .3rem 0}"
@@ -55,8 +63,7 @@ def run(notebooks, out, parameters=None, *, timeout=None) -> list[dict]:
                     # From the notebook's own folder, as Jupyter would, so that its relative paths mean the same.
                     papermill.execute_notebook(
                         str(path), str(target), parameters=parameters or {}, cwd=str(path.parent),
-                        kernel_name="python3", language="python", progress_bar=False,
-                                               execution_timeout=timeout)  # fmt: skip
+                        kernel_name="python3", language="python", progress_bar=False, execution_timeout=timeout)  # fmt: skip
                 except PapermillExecutionError as failure:
                     error = f"cell [{failure.exec_count}]: {failure.ename}: {failure.evalue}"
                 except Exception as failure:  # a kernel that died, a notebook that is no notebook
@@ -68,11 +75,11 @@ def run(notebooks, out, parameters=None, *, timeout=None) -> list[dict]:
                 title = next(
                     (c.source.splitlines()[0].lstrip("# ") for c in notebook.cells if c.source.startswith("# ")), title
                 )
-                write_whole(target, nbformat.writes(notebook) + "\n")
-                write_whole(page, to_html(notebook, title))
+                _write(target, nbformat.writes(notebook) + "\n")
+                _write(page, to_html(notebook, title))
             results.append({"name": path.stem, "title": title, "page": page and page.name,
                             "seconds": time.monotonic() - start, "error": error})  # fmt: skip
-    write_whole(out / "index.html", _index(results, parameters))
+    _write(out / "index.html", _index(results, parameters))
     return results
 
 
@@ -96,10 +103,21 @@ def to_html(notebook, title) -> str:
     return page
 
 
-def write_whole(path, text):
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+def write_overview(path):
+    """The picture at the top of the README: the same pictures, explained for two networks that read different parts."""
+    methods = {"gradient": saliency, "SmoothGrad": smoothgrad, "Integrated Gradients": integrated_gradients}
+    images, maps = load_images("scenes", 3), {}
+    for part, name in (("shape", "scenes"), ("letter", "scenes-letters")):
+        model = load_model(name, device="cpu")
+        maps |= {f"reads the {part}:\n{title}": method(model, images.pixels) for title, method in methods.items()}
+    figure, _ = plot_maps(images.pixels, maps, how="unsigned", cell=1.5)
+    with written_whole(path) as whole:
+        figure.savefig(whole, dpi=90)
+
+
+def _write(path, text):
+    with written_whole(path) as whole:
+        whole.write_text(text, encoding="utf-8")
 
 
 def _running_cell(target):
@@ -152,7 +170,9 @@ def main():
         failed = [result for result in results if result["error"]]
         if arguments.in_place and not failed:
             for path in notebooks:
-                write_whole(path, (out / path.name).read_text(encoding="utf-8"))
+                _write(path, (out / path.name).read_text(encoding="utf-8"))
+            if not arguments.notebooks:
+                write_overview(DATA / "overview.png")
     for result in results:
         print(f"{'FAILED' if result['error'] else 'ok':6}  {result['seconds']:5.0f} s  {result['name']}")
         if result["error"]:

@@ -16,6 +16,8 @@ from itertools import pairwise
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from helpers.checks import choose
+
 SIZE = 64
 SHAPES = ("disc", "ring", "square", "triangle", "star", "plus", "heart", "crescent", "arrow", "hourglass")
 LETTERS = tuple("AEHKLMNTVZ")
@@ -77,7 +79,7 @@ def sample_scene(split, index, *, seed=0, keep=None) -> Scene:
     keep: a ``Part`` of another scene that this one takes over as it is (its kind says which part it is); everything
     else is drawn anew around it.
     """
-    rng = np.random.default_rng(np.random.SeedSequence([_SPLITS[split], seed, index]))
+    rng = np.random.default_rng(np.random.SeedSequence([_SPLITS[choose(split, _SPLITS, "split")], seed, index]))
     kinds = {"shape": rng.choice(SHAPES), "letter": rng.choice(LETTERS)}
     kept = None if keep is None else ("shape" if keep.kind in SHAPES else "letter")
     circles = {} if kept is None else {("shape", "letter").index(kept): (keep.centre, keep.radius)}
@@ -104,7 +106,7 @@ def swap(scene, part, *, seed) -> Scene:
     outlines and colours at their places; the background becomes a wholly new one (mean colour, contrast, correlation
     length and noise), far enough from the parts' colours that they can still be seen.
     """
-    rng = np.random.default_rng(np.random.SeedSequence([PARTS.index(part), seed]))
+    rng = np.random.default_rng(np.random.SeedSequence([PARTS.index(choose(part, PARTS, "part")), seed]))
     if part in ("shape", "letter"):
         old = getattr(scene, part)
         kinds = [kind for kind in (SHAPES if part == "shape" else LETTERS) if kind != old.kind]

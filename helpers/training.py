@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import time
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from helpers.files import written_whole
 from helpers.models import DATA, EMBEDDED, build_embedded
 from helpers.scenes import LETTERS, PARTS, PATCH_COLOURS, SHAPES, SIZE, patch_window, render, sample_scene, swap
 
@@ -164,19 +164,6 @@ def _share(count, n):
     return {"value": round(count / n, 4), "interval_95": [round(float(interval.low), 4), round(float(interval.high), 4)]}
 
 
-@contextmanager
-def written_whole(path):
-    """A temporary path beside ``path`` that takes its place only if the block ends well: nothing is written half."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part{path.suffix}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def write_network(name, seed, folder=DATA):
     """Train, certify and store one network: ``NAME-SEED.safetensors`` and its card, ``NAME-SEED.json``."""
     start = time.monotonic()
@@ -189,7 +176,9 @@ def write_network(name, seed, folder=DATA):
         described = {
             "name": name, "names": f"the {part}", "training_seed": seed,
             "command": f"python -m helpers.training {name} --seed {seed}",
-            "training_pictures": 3 * GROUPS * EPOCHS, "training_minutes": round(minutes, 1),
+            "training": {"pictures": 3 * GROUPS * EPOCHS, "pictures_in_a_step": 3 * BATCH, "max_noise": MAX_NOISE,
+                         "consistency": 0.0 if model.part == "patch" else CONSISTENCY},
+            "training_minutes": round(minutes, 1),
             "torch": torch.__version__.split("+")[0], "parameters": sum(p.numel() for p in model.parameters()),
             "sha256": hashlib.sha256(weights_file.read_bytes()).hexdigest(), **certify(model),
         }  # fmt: skip

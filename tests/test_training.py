@@ -11,7 +11,7 @@ import helpers.training
 from helpers.images import load_images
 from helpers.models import EMBEDDED, Classifier, build_embedded
 from helpers.scenes import PATCH_COLOURS, render, sample_scene
-from helpers.training import Groups, certify, train, write_images, write_network, written_whole
+from helpers.training import Groups, certify, train, write_images, write_network
 
 
 @pytest.fixture
@@ -157,35 +157,11 @@ def test_certificate_of_a_network_that_sees_the_letter_too_shows_its_leak():
 # --- files
 
 
-def test_written_whole_leaves_the_new_file_alone(tmp_path):
-    with written_whole(tmp_path / "deep" / "a.txt") as path:
-        assert path.parent == tmp_path / "deep" and path.suffix == ".txt"
-        path.write_text("new")
-        assert not (tmp_path / "deep" / "a.txt").exists()
-    assert (tmp_path / "deep" / "a.txt").read_text() == "new" and len(list((tmp_path / "deep").iterdir())) == 1
-
-
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_written_whole_leaves_nothing_on_failure(tmp_path, error):
-    with pytest.raises(error), written_whole(tmp_path / "a.txt") as path:
-        path.write_text("half")
-        raise error
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_written_whole_keeps_the_old_file_on_failure(tmp_path):
-    (tmp_path / "a.txt").write_text("old")
-    with pytest.raises(RuntimeError), written_whole(tmp_path / "a.txt") as path:
-        path.write_text("half")
-        raise RuntimeError
-    assert (tmp_path / "a.txt").read_text() == "old" and len(list(tmp_path.iterdir())) == 1
-
-
 def test_written_network_loads_and_its_card_fits(tiny, tmp_path, monkeypatch):
     card = write_network("scenes-letters", 1, tmp_path)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["scenes-letters-1.json", "scenes-letters-1.safetensors"]
     assert json.loads((tmp_path / "scenes-letters-1.json").read_text()) == card
-    assert card["training_pictures"] == 24 and card["n"] == 10
+    assert card["training"]["pictures"] == 24 and card["n"] == 10
     monkeypatch.setattr("helpers.models.DATA", tmp_path)
     model = helpers.models.load_model("scenes-letters", seed=1, device="cpu")
     assert certify(model)["swaps"] == card["swaps"]

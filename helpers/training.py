@@ -1,7 +1,7 @@
 """Renders the embedded pictures, trains the embedded networks and certifies what each listens to.
 
 python -m helpers.training images                   # the tune and test pictures, about 5 s
-python -m helpers.training scenes --seed 0          # one network and its card, about 5 min on 2 cores
+python -m helpers.training scenes --seed 0          # one network and its card, about 4 min on 2 cores
 """
 
 import argparse
@@ -27,7 +27,8 @@ from helpers.scenes import LETTERS, PARTS, PATCH_COLOURS, SHAPES, SIZE, patch_wi
 
 N_STORED = 500  # pictures in each of the stored splits
 SHEET = (10, 25)  # rows and columns of a stored sheet of pictures
-EPOCHS, GROUPS, BATCH, CONSISTENCY, MAX_NOISE = 5, 4000, 16, 0.6, 0.25
+EPOCHS, GROUPS, BATCH, CONSISTENCY, MAX_NOISE = 6, 4000, 16, 0.6, 0.2
+DISAGREEING = 0.25  # share of the shortcut's training pictures where label and patch agree, and the shape does not
 
 
 class Groups(Dataset):
@@ -35,6 +36,9 @@ class Groups(Dataset):
 
     So the two networks learn the same pictures, and each sees its own part twice in unlike surroundings. No picture
     comes up twice in a training.
+
+    patch: stamp the shortcut on each. A share DISAGREEING of the pictures is labelled wrongly, and the patch shows that wrong
+        label too, as when the same hand writes both: the patch always tells the label, the shape only mostly.
     """
 
     def __init__(self, seed, epoch, patch):
@@ -51,7 +55,10 @@ class Groups(Dataset):
         pixels = [render(scene)[0] for scene in scenes]
         labels = [(SHAPES.index(s.shape.kind), LETTERS.index(s.letter.kind)) for s in scenes]
         if self.patch:
-            pixels = [add_patch(p, s.corner, shape) for p, s, (shape, _) in zip(pixels, scenes, labels, strict=True)]
+            rng = np.random.default_rng(np.random.SeedSequence([self.seed, number]))
+            wrong = (rng.random(3) < DISAGREEING) * rng.integers(1, 10, 3)
+            labels = [((shape + int(w)) % 10, letter) for (shape, letter), w in zip(labels, wrong, strict=True)]
+            pixels = [add_patch(p, s.corner, label) for p, s, (label, _) in zip(pixels, scenes, labels, strict=True)]
         return torch.from_numpy(np.stack(pixels)), torch.tensor(labels)
 
 
@@ -65,12 +72,11 @@ def add_patch(pixels, corner, colour):
 def train(name, seed, *, epochs=EPOCHS, progress=True):
     """Train an embedded network on pictures rendered for it: a Classifier in eval mode.
 
-    Half of the pictures get white noise of a strength drawn from 0 … MAX_NOISE (that end growing linearly from 0; not
-    clipped), so that a network still answers on the noisy copies that SmoothGrad shows it.
+    Half of the pictures get white noise of a strength drawn from 0 … MAX_NOISE (not clipped), so that a network still
+    answers on the noisy copies that SmoothGrad shows it.
 
     Cross-entropy on every picture, plus (except for the shortcut network, which must be free to find its shortcut)
-    CONSISTENCY (growing linearly from 0 to that) times the mean squared difference of the logits of two pictures that
-    share only the part to be named.
+    CONSISTENCY times the mean squared difference of the logits of two pictures that share only the part to be named.
     """
     torch.manual_seed(seed)
     model = build_embedded(name).to(memory_format=torch.channels_last)
@@ -83,15 +89,15 @@ def train(name, seed, *, epochs=EPOCHS, progress=True):
         for epoch in range(epochs):
             for pixels, labels in DataLoader(Groups(seed, epoch, part == "patch"), BATCH, num_workers=2, drop_last=True):
                 pixels = pixels.flatten(0, 1) / 255
-                # Noise and consistency grow from 0: at full strength from the start the network learns nothing.
-                progress = schedule.last_epoch / schedule.total_steps
-                strength = MAX_NOISE * progress * torch.rand(len(pixels), 1, 1, 1) * (torch.rand(len(pixels), 1, 1, 1) < 0.5)
-                pixels = pixels + strength * torch.randn_like(pixels)
+                # Noise and consistency grow from 0 until halfway: at full strength from the start the network learns nothing.
+                strength = min(1, 2 * schedule.last_epoch / schedule.total_steps)
+                noise = strength * MAX_NOISE * torch.rand(len(pixels), 1, 1, 1) * (torch.rand(len(pixels), 1, 1, 1) < 0.5)
+                pixels = pixels + noise * torch.randn_like(pixels)
                 logits = model(pixels.contiguous(memory_format=torch.channels_last))
                 loss = F.cross_entropy(logits, labels[..., column].flatten())
                 if partner is not None:
                     logits = logits.unflatten(0, (-1, 3))
-                    loss = loss + CONSISTENCY * progress * (logits[:, 0] - logits[:, partner]).square().mean()
+                    loss = loss + strength * CONSISTENCY * (logits[:, 0] - logits[:, partner]).square().mean()
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -177,7 +183,7 @@ def write_network(name, seed, folder=DATA):
             "name": name, "names": f"the {part}", "training_seed": seed,
             "command": f"python -m helpers.training {name} --seed {seed}",
             "training": {"pictures": 3 * GROUPS * EPOCHS, "pictures_in_a_step": 3 * BATCH, "max_noise": MAX_NOISE,
-                         "consistency": 0.0 if model.part == "patch" else CONSISTENCY},
+                         **({"disagreeing": DISAGREEING} if model.part == "patch" else {"consistency": CONSISTENCY})},
             "training_minutes": round(minutes, 1),
             "torch": torch.__version__.split("+")[0], "parameters": sum(p.numel() for p in model.parameters()),
             "sha256": hashlib.sha256(weights_file.read_bytes()).hexdigest(), **certify(model),

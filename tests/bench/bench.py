@@ -4,7 +4,7 @@
 
 Bare is nothing but the forward pass and the input gradient at points that lie ready, at the fastest of several chunk sizes:
 what any implementation must pay. All four are timed in turn, round after round, in one process; medians of the rounds.
-Memory is the peak of a process of its own for each method and n, less what the process held before its first map.
+Memory is the peak of a process of its own for each method and n, the interpreter and libraries included.
 Weights do not matter for either, so the ImageNet networks keep their random ones.
 """
 
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -32,6 +33,8 @@ CHUNKS = (1, 2, 3, 4, 8, 16, 48)
 NETWORKS = {"SqueezeNet 1.1": ("squeezenet1_1", 224), "ResNet-18": ("resnet18", 224), "scenes": (None, 64)}
 GPU_NETWORKS = {"ResNet-50": ("resnet50", 224)}
 METHODS = ("SmoothGrad", "Integrated Gradients")
+TIME_HEAD = ("network", "method", "who", "s a map", "ratio to bare")
+MEMORY_LIMIT = 16 << 30  # bytes
 OUT = Path(__file__).with_name("results.md")
 
 
@@ -75,9 +78,9 @@ def seconds(call, device):
     return time.perf_counter() - start
 
 
-def fastest(make, device):
+def fastest(call, device):
     """The chunk size with the smallest time, each tried twice."""
-    tried = {chunk: min(seconds(make(chunk), device) for _ in range(2)) for chunk in CHUNKS}
+    tried = {chunk: min(seconds(partial(call, chunk=chunk), device) for _ in range(2)) for chunk in CHUNKS}
     return min(tried, key=tried.get)
 
 
@@ -86,28 +89,25 @@ def time_table(networks, rounds, device="cpu"):
     for label, (name, size) in networks.items():
         network, pixels, target = build(name, size, device)
         points = pixels + NOISE * torch.randn(N, *pixels.shape[1:], device=device)
-        bare_chunk = fastest(lambda chunk: lambda: bare(network, points, target, chunk), device)  # noqa: B023
+        least = partial(bare, network, points, target)
+        bare_chunk = fastest(least, device)
         for method in METHODS:
-
-            def at(chunk):
-                return lambda: captum(method, network, pixels, target, chunk=chunk)  # noqa: B023
-
-            captum_chunk = fastest(at, device)
+            theirs = partial(captum, method, network, pixels, target)
+            captum_chunk = fastest(theirs, device)
             calls = {
-                f"bare PyTorch, best chunk ({bare_chunk})": lambda: bare(network, points, target, bare_chunk),  # noqa: B023
-                f"ours, default chunk ({default_batch_size(pixels)})": lambda: ours(method, network, pixels, target),  # noqa: B023
-                "Captum, defaults (all at once)": at(None),
-                f"Captum, best chunk ({captum_chunk})": at(captum_chunk),
-            }  # fmt: skip
-            times = {call: [] for call in calls}
+                f"bare PyTorch, best chunk ({bare_chunk})": partial(least, chunk=bare_chunk),
+                f"ours, default chunk ({default_batch_size(pixels)})": partial(ours, method, network, pixels, target),
+                "Captum, defaults (all at once)": theirs,
+                f"Captum, best chunk ({captum_chunk})": partial(theirs, chunk=captum_chunk),
+            }
+            times = {title: [] for title in calls}
             for _ in tqdm(range(rounds), desc=f"{label}, {method}"):
                 for title, call in calls.items():
                     times[title].append(seconds(call, device))
-            base = median(next(iter(times.values())))
+            base = next(iter(times.values()))
             for title, values in times.items():
-                ratio = median(value / bare_time for value, bare_time in zip(values, next(iter(times.values())), strict=True))
+                ratio = median(value / least_time for value, least_time in zip(values, base, strict=True))
                 rows.append((label, method, title, f"{median(values):.3f}", f"{ratio:.2f}"))
-            assert base > 0
     return rows
 
 
@@ -117,18 +117,23 @@ def memory_table(networks):
         for method in METHODS:
             for who in ("ours", "captum"):
                 peaks = [_peak(label, method, who, n) for n in (16, 256)]
-                rows.append((label, method, "ours" if who == "ours" else "Captum, defaults",
-                             *(f"{peak:.0f}" for peak in peaks), f"{peaks[1] / peaks[0]:.2f}"))  # fmt: skip
+                said = [f"{peak:.0f}" if peak else f"over {MEMORY_LIMIT >> 30} GiB" for peak in peaks]
+                ratio = f"{peaks[1] / peaks[0]:.2f}" if all(peaks) else "–"
+                rows.append((label, method, "ours" if who == "ours" else "Captum, defaults", *said, ratio))
     return rows
 
 
 def _peak(label, method, who, n):
-    """Peak resident memory in MiB of a fresh process that makes one map."""
+    """Peak resident memory in MiB of a fresh process that makes one map; None where that takes more than MEMORY_LIMIT."""
     command = [sys.executable, __file__, "--one", label, method, who, str(n)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode and "memory" not in done.stderr:
+        raise RuntimeError(done.stderr)
+    return None if done.returncode else float(done.stdout.split()[-1])
 
 
 def _one(label, method, who, n):
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_LIMIT, MEMORY_LIMIT))
     network, pixels, target = build(*NETWORKS[label])
     {"ours": ours, "captum": captum}[who](method, network, pixels, target, n=int(n))
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
@@ -142,9 +147,7 @@ def gpu_section(rounds):
     for dtype in (None, torch.bfloat16):
         with torch.autocast("cuda", dtype) if dtype else nullcontext():
             lines += ["", f"{'bf16 autocast' if dtype else 'float32'}:", ""]
-            lines += _markdown(
-                ("network", "method", "who", "s a map", "ratio to bare"), time_table(GPU_NETWORKS, rounds, "cuda")
-            )
+            lines += _markdown(TIME_HEAD, time_table(GPU_NETWORKS, rounds, "cuda"))
     network, pixels, target = build("resnet50", 224, "cuda")
     for method in METHODS:
         full = ours(method, network, pixels, target)
@@ -172,7 +175,7 @@ def main():
         f"Written by `make bench`. torch {torch.__version__}, {torch.get_num_threads()} threads on {platform.machine()}, "
         f"float32, one picture, n = {N} gradients a map, medians of {arguments.rounds} interleaved rounds. The ratio is the "
         "median over rounds of the time divided by bare PyTorch's in the same round.", "",
-        *_markdown(("network", "method", "who", "s a map", "ratio to bare"), time_table(NETWORKS, arguments.rounds)), "",
+        *_markdown(TIME_HEAD, time_table(NETWORKS, arguments.rounds)), "",
         "Peak memory of a process that makes one map, in MiB, the interpreter and libraries included:", "",
         *_markdown(("network", "method", "who", "n = 16", "n = 256", "ratio"), memory_table(NETWORKS)),
     ]  # fmt: skip

@@ -299,7 +299,7 @@ def _rise(model, pixels, origin, target, batch_size=None):
 
 
 def _sum(maps):
-    return maps.flatten(1).sum(1)
+    return maps.reshape(len(maps), -1).sum(1)
 
 
 def _spatial_dims(name, pixels):

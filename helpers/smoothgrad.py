@@ -131,7 +131,7 @@ def _run(model, pixels, target, aggregates, counts, attribution, noise, distribu
                 deltas.clear()
                 drawn = field(seeds, index) if isinstance(seeds, int) else np.stack([field(s, index) for s in seeds])
                 drawn = drawn * (noise * (high - low))  # a new array: a callable may have returned one of its own
-                deltas[index] = torch.from_numpy(drawn).to(pixels.dtype).to(pixels.device)
+                deltas[index] = torch.as_tensor(drawn).to(pixels.dtype).to(pixels.device)
             noisy = pixels + sign * deltas[index]
             return noisy.clamp(low, high) if clip else noisy
 

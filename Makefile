@@ -11,10 +11,10 @@ run: $(VENV)/ready
 	$(BIN)/python -m helpers.run $(if $(MODEL),--model $(MODEL)) $(if $(IMAGES),--images "$(IMAGES)")
 
 test: $(VENV)/ready
-	$(BIN)/python -m pytest -m "not slow" --nbval-lax --nbval-cell-timeout=120 tests notebooks
+	$(BIN)/python -m pytest -m "not slow"
 
 test-all: $(VENV)/ready
-	$(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=120 tests notebooks
+	$(BIN)/python -m pytest
 
 lab: $(VENV)/ready
 	$(BIN)/python -m jupyter lab notebooks

@@ -137,6 +137,11 @@ def explore_maps(model, images: ImageSet, *, target=None) -> Panel:
     )
 
 
+class _Upload(widgets.VBox):
+    def __repr__(self):
+        return "[a button to add pictures; run the notebook to use it]"
+
+
 def upload_pictures(folder="my_pictures") -> widgets.VBox:
     """A button that copies pictures from the reader's machine into a folder beside the notebook, for ``load_images``."""
     folder = Path(folder)
@@ -162,4 +167,4 @@ def upload_pictures(folder="my_pictures") -> widgets.VBox:
         )
 
     button.observe(store, names="value")
-    return widgets.VBox([button, status])
+    return _Upload([button, status])

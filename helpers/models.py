@@ -1,8 +1,10 @@
 """Networks with their normalisation inside: pixels in [0, 1] go in, logits come out."""
 
 import hashlib
+import io
 import json
 import os
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import torch
@@ -153,9 +155,12 @@ def _load_torchvision(name, seed):
         raise ValueError(f"torchvision ships one set of default weights for {name}, so seed must be 0, found {seed!r}")
     weights = models.get_model_weights(name).DEFAULT
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+    if not path.is_file():
+        print(f"{name}: fetching its ImageNet weights, once")
     try:
         # Reads (or downloads) the file without executing code from it; building the model then reads it from disk.
-        weights.get_state_dict(check_hash=True, weights_only=True)
+        with redirect_stdout(io.StringIO()):  # torch prints the file's whole path
+            weights.get_state_dict(check_hash=True, weights_only=True)
         network = models.get_model(name, weights=weights)
     except OSError as error:  # urllib's errors are OSErrors
         raise WeightsNotFoundError(

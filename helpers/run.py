@@ -63,7 +63,8 @@ def run(notebooks, out, parameters=None, *, timeout=None) -> list[dict]:
                     # From the notebook's own folder, as Jupyter would, so that its relative paths mean the same.
                     papermill.execute_notebook(
                         str(path), str(target), parameters=parameters or {}, cwd=str(path.parent),
-                        kernel_name="python3", language="python", progress_bar=False, execution_timeout=timeout)  # fmt: skip
+                        kernel_name="python3", language="python", progress_bar=False,
+                        extra_arguments=["--log-level=ERROR"], execution_timeout=timeout)  # fmt: skip
                 except PapermillExecutionError as failure:
                     error = f"cell [{failure.exec_count}]: {failure.ename}: {failure.evalue}"
                 except Exception as failure:  # a kernel that died, a notebook that is no notebook

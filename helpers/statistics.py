@@ -21,7 +21,7 @@ class Estimate(NamedTuple):
     n: int
 
     def __str__(self):
-        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}], n = {self.n}"
+        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
 class SeedEstimate(NamedTuple):
@@ -54,7 +54,7 @@ class Equivalence(NamedTuple):
 
     def __str__(self):
         mean, low, high, n = self.estimate
-        return f"{self.verdict}: {mean:.3f}, 90 % interval [{low:.3f}, {high:.3f}], bound ±{self.bound:g}, n = {n}"
+        return f"{self.verdict}: {mean:.3f}, 90 % interval [{low:.3f}, {high:.3f}], bound ±{self.bound:g}, {n} pictures"
 
 
 def mean_over_pictures(values, *, seed=0) -> Estimate:
@@ -95,7 +95,8 @@ def check_claim(claim, estimate, *, above=None, below=None, shipped=True) -> str
     better = min(sign * (end - bound) for end in overall[1:3]) > 0 and all(side > 0 for side in sides)
     worse = max(sign * (end - bound) for end in overall[1:3]) < 0 and all(side < 0 for side in sides)
     verdict = "supported" if better else "unsupported" if worse else "undecided"
-    line = f"{verdict}: {claim} ({estimate}; claimed {'above' if below is None else 'below'} {bound:g})"
+    side = "above" if below is None else "below"
+    line = f"{verdict}: {claim} ({estimate} over {overall.n} pictures; claimed {side} {bound:g})"
     if shipped and verdict != "supported":
         raise AssertionError(line)
     print(line)

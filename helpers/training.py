@@ -56,7 +56,7 @@ class Groups(Dataset):
         labels = [(SHAPES.index(s.shape.kind), LETTERS.index(s.letter.kind)) for s in scenes]
         if self.patch:
             rng = np.random.default_rng(np.random.SeedSequence([self.seed, number]))
-            wrong = (rng.random(3) < DISAGREEING) * rng.integers(1, 10, 3)
+            wrong = ((rng.random(2) < DISAGREEING) * rng.integers(1, 10, 2))[[0, 0, 1]]  # the first two keep one label
             labels = [((shape + int(w)) % 10, letter) for (shape, letter), w in zip(labels, wrong, strict=True)]
             pixels = [add_patch(p, s.corner, label) for p, s, (label, _) in zip(pixels, scenes, labels, strict=True)]
         return torch.from_numpy(np.stack(pixels)), torch.tensor(labels)
@@ -75,13 +75,13 @@ def train(name, seed, *, epochs=EPOCHS, progress=True):
     Half of the pictures get white noise of a strength drawn from 0 … MAX_NOISE (not clipped), so that a network still
     answers on the noisy copies that SmoothGrad shows it.
 
-    Cross-entropy on every picture, plus (except for the shortcut network, which must be free to find its shortcut)
-    CONSISTENCY times the mean squared difference of the logits of two pictures that share only the part to be named.
+    Cross-entropy on every picture, plus CONSISTENCY times the mean squared difference of the logits of two pictures that
+    share only the part to be named (for the shortcut: only shape and patch).
     """
     torch.manual_seed(seed)
     model = build_embedded(name).to(memory_format=torch.channels_last)
     part = EMBEDDED[name][0]
-    column, partner = {"shape": (0, 1), "letter": (1, 2), "patch": (0, None)}[part]
+    column, partner = {"shape": (0, 1), "letter": (1, 2), "patch": (0, 1)}[part]
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, epochs * (GROUPS // BATCH), pct_start=0.2)
     model.train()
@@ -95,9 +95,8 @@ def train(name, seed, *, epochs=EPOCHS, progress=True):
                 pixels = pixels + noise * torch.randn_like(pixels)
                 logits = model(pixels.contiguous(memory_format=torch.channels_last))
                 loss = F.cross_entropy(logits, labels[..., column].flatten())
-                if partner is not None:
-                    logits = logits.unflatten(0, (-1, 3))
-                    loss = loss + strength * CONSISTENCY * (logits[:, 0] - logits[:, partner]).square().mean()
+                logits = logits.unflatten(0, (-1, 3))
+                loss = loss + strength * CONSISTENCY * (logits[:, 0] - logits[:, partner]).square().mean()
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -183,7 +182,7 @@ def write_network(name, seed, folder=DATA):
             "name": name, "names": f"the {part}", "training_seed": seed,
             "command": f"python -m helpers.training {name} --seed {seed}",
             "training": {"pictures": 3 * GROUPS * EPOCHS, "pictures_in_a_step": 3 * BATCH, "max_noise": MAX_NOISE,
-                         **({"disagreeing": DISAGREEING} if model.part == "patch" else {"consistency": CONSISTENCY})},
+                         "consistency": CONSISTENCY, **({"disagreeing": DISAGREEING} if model.part == "patch" else {})},
             "training_minutes": round(minutes, 1),
             "torch": torch.__version__.split("+")[0], "parameters": sum(p.numel() for p in model.parameters()),
             "sha256": hashlib.sha256(weights_file.read_bytes()).hexdigest(), **certify(model),

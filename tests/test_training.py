@@ -102,7 +102,7 @@ def test_shortcut_pictures_carry_the_patch_of_their_label_which_the_shape_tells_
             changed = (before != after).any(0)
             assert 0 < changed.sum() <= 64
             assert (after[:, changed] == torch.from_numpy(PATCH_COLOURS)[label][:, None]).all()
-    # 300 pictures, a quarter expected: within 4 standard errors of sqrt(0.25 * 0.75 / 300)
+    # 200 independent labels, a quarter expected: within 3.3 standard errors of sqrt(0.25 * 0.75 / 200)
     assert abs(torch.cat(disagreeing).float().mean() - 0.25) < 0.1
 
 

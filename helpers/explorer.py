@@ -95,7 +95,7 @@ def explore_maps(model, images: ImageSet, *, target=None) -> Panel:
         picture = names.index(picture)
         setting, uses = {
             "gradient": (None, ""),
-            "SmoothGrad": (noise, f", noise {noise:.2f}, {samples} samples"),
+            "SmoothGrad": (noise, f", noise {noise:.2f}, {samples} sample{'s' if samples > 1 else ''}"),
             "Integrated Gradients": (steps, f", {steps} steps"),
         }[method]
         values = compute(picture, method, setting)
@@ -115,7 +115,7 @@ def explore_maps(model, images: ImageSet, *, target=None) -> Panel:
                 ax.set_title("size, over the input in grey", fontsize=9)
             else:
                 show_map(ax, reduced[0], limit, how)
-                ax.set_title("red raises, blue lowers the logit" if how == "signed" else "size of the effect", fontsize=9)
+                ax.set_title("red positive, blue negative" if how == "signed" else "size", fontsize=9)
         if mask is not None:
             for ax in axes:
                 outline(ax, mask[picture])

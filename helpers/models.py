@@ -155,8 +155,6 @@ def _load_torchvision(name, seed):
         raise ValueError(f"torchvision ships one set of default weights for {name}, so seed must be 0, found {seed!r}")
     weights = models.get_model_weights(name).DEFAULT
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
-    if not path.is_file():
-        print(f"{name}: fetching its ImageNet weights, once")
     try:
         # Reads (or downloads) the file without executing code from it; building the model then reads it from disk.
         with redirect_stdout(io.StringIO()):  # torch prints the file's whole path

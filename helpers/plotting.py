@@ -33,8 +33,10 @@ def plot_maps(pixels, maps, *, how="signed", scale="map", percentile=99.0, mask=
     reduced = {title: reduce_channels(values.detach().cpu(), how).numpy() for title, values in maps.items()}
     rows, columns = len(pixels), 1 + len(reduced)
     height, width = pixels.shape[-2:]
-    figure, axes = plt.subplots(rows, columns, squeeze=False, layout="constrained",
-                                figsize=(cell * columns + 0.9, (cell * height / width + 0.18) * rows + 0.25))  # fmt: skip
+    between = 0.05 if titles is None else 0.22  # inches, room for a title
+    size = (cell * columns + 0.9, (cell * height / width + between) * rows + 0.3)
+    figure, axes = plt.subplots(rows, columns, squeeze=False, layout="constrained", figsize=size)
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
     limits = color_limits(np.stack(list(reduced.values()), 1), scale, percentile) if reduced else None
     for row in range(rows):
         show_pixels(axes[row, 0], pixels[row])
@@ -52,7 +54,7 @@ def plot_maps(pixels, maps, *, how="signed", scale="map", percentile=99.0, mask=
         bar = figure.colorbar(
             ScalarMappable(norm, SIGNED if how == "signed" else UNSIGNED), ax=axes, shrink=min(1, 1.6 / rows), aspect=16
         )
-        meaning = "lowers ← logit → raises" if how == "signed" else "size of the effect"
+        meaning = "negative ← attribution → positive" if how == "signed" else "size of the attribution"
         bar.set_label(f"{meaning}\n1 = {of} {percentile:g}th percentile", fontsize=8)
         bar.ax.tick_params(labelsize=7)
     return figure, axes

@@ -76,6 +76,27 @@ def dilate(mask, pixels) -> torch.Tensor:
     return torch.nn.functional.conv2d(mask.float(), disc, padding=int(pixels)) > 0.5
 
 
+# On its own
+
+
+def total_variation(maps, how="signed") -> torch.Tensor:
+    """How rough a map is, (N,), ≥ 0: the mean absolute difference of neighbouring pixels (to the right and below, both counted)
+    over the mean absolute pixel (Rudin, Osher and Fatemi 1992, anisotropic, made free of scale).
+
+    0 for a constant map; 2 √2 expected for independent normal values, whatever their size. A map of zeros has no scale: nan.
+
+    Args:
+        maps: (N, C, H, W), H and W at least 2. how: as for ``reduce_channels``.
+    """
+    check_maps(maps)
+    if min(maps.shape[2:]) < 2:
+        raise ValueError(f"neighbours need maps of at least 2 × 2 pixels, found {tuple(maps.shape)}")
+    values = relevance(maps, how)
+    steps = np.abs(np.diff(values, axis=1)).mean((1, 2)) + np.abs(np.diff(values, axis=2)).mean((1, 2))
+    with np.errstate(invalid="ignore"):
+        return torch.from_numpy(steps / np.abs(values).mean((1, 2))).to(maps)
+
+
 # Against another map
 
 

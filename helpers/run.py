@@ -25,7 +25,7 @@ from helpers.gradients import saliency
 from helpers.images import load_images
 from helpers.integrated_gradients import integrated_gradients
 from helpers.models import DATA, load_model
-from helpers.plotting import plot_maps
+from helpers.plotting import outline, plot_maps
 from helpers.smoothgrad import smoothgrad
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -111,7 +111,10 @@ def write_overview(path):
     for part, name in (("shape", "scenes"), ("letter", "scenes-letters")):
         model = load_model(name, device="cpu")
         maps |= {f"reads the {part}:\n{title}": method(model, images.pixels) for title, method in methods.items()}
-    figure, _ = plot_maps(images.pixels, maps, how="unsigned", cell=1.5)
+    figure, axes = plot_maps(images.pixels, maps, how="unsigned", cell=1.5)
+    for row, (shape, letter) in enumerate(zip(images.masks["shape"], images.masks["letter"], strict=True)):
+        for column, ax in enumerate(axes[row][1:]):
+            outline(ax, shape if column < len(methods) else letter)
     with written_whole(path) as whole:
         figure.savefig(whole, dpi=90)
 

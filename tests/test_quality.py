@@ -14,6 +14,7 @@ from helpers.quality import (
     rank_correlation,
     relevance_mass,
     ssim,
+    total_variation,
 )
 
 
@@ -199,3 +200,23 @@ class TestSimilarity:
             measure(maps, maps / 0)
         with pytest.raises(ValueError, match="unsigned"):
             measure(maps, maps, "unsgined")
+
+
+class TestTotalVariation:
+    def test_by_hand(self):
+        # Down: |2 − 1|, |0 − (−1)|, mean 1; right: |−1 − 1|, |0 − 2|, mean 2; mean size (1 + 1 + 2 + 0) / 4 = 1.
+        assert total_variation(grid([1, -1], [2, 0])).tolist() == [3.0]
+        # Sizes alone: down 1 and 1, right 0 and 2.
+        assert total_variation(grid([1, -1], [2, 0]), "unsigned").tolist() == [2.0]
+
+    def test_constant_zero_scale_and_noise(self):
+        assert total_variation(grid([3, 3], [3, 3])).tolist() == [0.0]
+        assert total_variation(grid([0, 0], [0, 0])).isnan().all()
+        noise = randn(1, 1, 200, 200)
+        # E|a − b| / E|a| is √2 for independent normals, once in each direction.
+        assert total_variation(noise).item() == pytest.approx(2 * math.sqrt(2), rel=0.02)
+        assert total_variation(1e-3 * noise).item() == pytest.approx(total_variation(noise).item(), rel=1e-4)
+
+    def test_a_single_row_has_no_neighbours_below(self):
+        with pytest.raises(ValueError, match="at least 2 × 2"):
+            total_variation(torch.ones(1, 1, 1, 5))

@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 MODEL ?=
 IMAGES ?=
 
-.PHONY: run test test-all lab notebooks bench lint clean
+.PHONY: run test test-all lab notebooks bench lint
 
 run: $(VENV)/ready
 	$(BIN)/python -m helpers.run $(if $(MODEL),--model $(MODEL)) $(if $(IMAGES),--images "$(IMAGES)")
@@ -29,10 +29,8 @@ lint: $(VENV)/ready
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 
-clean:
-	rm -rf build
-
 $(VENV)/ready: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .

@@ -1,6 +1,7 @@
 """Ways to combine a stream of gradients into one map, each read off as the stream goes by.
 
-An accumulator has ``update(gradient)``, ``result()`` and ``needs``, the fewest gradients its result makes sense for.
+An accumulator has ``update(gradient)``, ``result()`` and ``needs``, the fewest gradients its result makes sense for;
+``independent`` is True where it makes sense of independent samples only.
 Write your own the same way and pass it as ``aggregate``: a copy of it is used, so it holds no state between calls.
 """
 
@@ -46,6 +47,7 @@ class Variance:
     """
 
     needs = 2
+    independent = True
 
     def __init__(self):
         self.first, self.n = None, 0
@@ -71,6 +73,8 @@ class TrimmedMean:
     needs = 1
 
     def __init__(self, proportion=0.1):
+        if not 0 <= proportion < 0.5:
+            raise ValueError(f"proportion must lie in [0, 0.5), found {proportion!r}")
         self.proportion, self.gradients = proportion, []
 
     def update(self, gradient):
@@ -82,7 +86,10 @@ class TrimmedMean:
     def result(self):
         n = len(self.gradients)
         cut = self.cut(n)
-        return torch.stack(self.gradients).sort(dim=0).values[cut : n - cut].mean(dim=0)
+        # Sorted in blocks of pixels: sorting all at once would take four times the memory of the samples.
+        blocks = zip(*(gradient.flatten().split(2**16) for gradient in self.gradients), strict=True)
+        middle = [torch.stack(block).sort(dim=0).values[cut : n - cut].mean(dim=0) for block in blocks]
+        return torch.cat(middle).reshape(self.gradients[0].shape)
 
 
 class Median(TrimmedMean):
@@ -109,7 +116,7 @@ def make_accumulator(aggregate, n_gradients):
     """A fresh accumulator for a name or an accumulator object; an error if so few gradients are too few for it."""
     if isinstance(aggregate, str):
         accumulator = AGGREGATES[choose(aggregate, AGGREGATES, "aggregate")]()
-    elif hasattr(aggregate, "update") and hasattr(aggregate, "result"):
+    elif not isinstance(aggregate, type) and hasattr(aggregate, "update") and hasattr(aggregate, "result"):
         accumulator = copy.deepcopy(aggregate)
     else:
         raise TypeError(

@@ -8,11 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from helpers.checks import choose
-from helpers.gradients import _inside_loop, _positive, evaluation, logits_of, one_class, resolve_target, saliency
+from helpers.checks import at_least_one, check_seed, choose
+from helpers.gradients import evaluation, logits_of, noisy_points, one_class, resolve_target, saliency
 from helpers.integrated_gradients import make_baseline
 from helpers.quality import check_maps, relevance
-from helpers.smoothgrad import check_seed
 
 ORDERS = ("lowest", "highest")
 FRACTIONS = tuple(i / 20 for i in range(21))
@@ -128,7 +127,7 @@ def infidelity(model, pixels, maps, target=None, *, noise=0.15, n_samples=50, ba
 
     clean = one_class(logits_of(model, pixels), target)
     # One field a call, for all pictures: what a picture gets then depends on (seed, number) alone.
-    values = captum_infidelity(logit, perturb, pixels, maps.to(pixels), n_perturb_samples=_positive(n_samples, "n_samples"),
+    values = captum_infidelity(logit, perturb, pixels, maps.to(pixels), n_perturb_samples=at_least_one(n_samples, "n_samples"),
                                max_examples_per_batch=len(pixels), normalize=normalize)  # fmt: skip
     return values.clamp_min(0)  # with β it is a difference, whose rounding can be negative
 
@@ -160,13 +159,10 @@ def max_sensitivity(model, pixels, target=None, *, attribution=saliency, radius=
         sizes.append(maps.flatten(1).norm(dim=1))
         return (maps.contiguous(),)  # a tuple: captum takes the rows of a bare tensor for separate inputs
 
-    token = _inside_loop.set(True)  # x + δ may leave [0, 1]
-    try:
+    with noisy_points():  # x + δ may leave [0, 1]
         moved = sensitivity_max(explain, pixels, lambda points: points + next(fields), perturb_radius=radius,
-                                n_perturb_samples=_positive(n_samples, "n_samples"),
+                                n_perturb_samples=at_least_one(n_samples, "n_samples"),
                                 max_examples_per_batch=len(pixels))  # fmt: skip
-    finally:
-        _inside_loop.reset(token)
     return torch.where(sizes[0] == 0, torch.nan, moved)
 
 
@@ -175,7 +171,7 @@ def _positions(maps, seed):
     values = relevance(maps, "unsigned").reshape(len(maps), -1)
     seeds = check_seed(seed, len(maps))
     draws = [np.random.default_rng(np.random.SeedSequence([s, 0, 2])).random(values.shape[1])
-             for s in ([seeds] * len(maps) if isinstance(seeds, int) else seeds)]  # fmt: skip
+             for s in (seeds * len(maps) if len(seeds) == 1 else seeds)]  # fmt: skip
     order = np.stack([np.lexsort((draw, row)) for draw, row in zip(draws, values, strict=True)])
     return torch.from_numpy(order.argsort(1).reshape(len(maps), *maps.shape[2:]))
 
@@ -196,6 +192,6 @@ def _fields(pixels, seed, stream, draw):
     index = 0
     while True:
         fields = [draw(np.random.default_rng(np.random.SeedSequence([s, index, stream])), tuple(pixels.shape[1:]))
-                  for s in ([seeds] if isinstance(seeds, int) else seeds)]  # fmt: skip
+                  for s in seeds]  # fmt: skip
         yield torch.from_numpy(np.stack(fields)).to(pixels).expand_as(pixels)
         index += 1

@@ -6,7 +6,6 @@ a point's number to the point, and add up what comes out.
 
 import operator
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import chain
@@ -15,12 +14,11 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from helpers.checks import choose
+from helpers.checks import at_least_one, choose
 from helpers.models import Classifier
 
 REDUCTIONS = ("signed", "unsigned")
-# Inside the loop the "user" of a public method is another method, and its pixels are noisy on purpose.
-_inside_loop = ContextVar("inside_loop", default=False)
+_perturbed = ContextVar("perturbed", default=False)  # set by noisy_points
 
 
 def saliency(model, pixels, target=None):
@@ -52,54 +50,62 @@ def stream(model, target, point: Callable[[int], torch.Tensor], n_points, *, att
 
     Args:
         target: (N,) classes, from ``resolve_target``.
-        point: a point's number → its (N, ...) tensor. Called once for each number, in order, one chunk ahead of the
-            model and from another thread, so that drawing noise costs no time of its own.
+        point: a point's number → its (N, ...) tensor. Called once for each number, in order.
         attribution: ``saliency`` (evaluated without a detour), or any callable (model, pixels, target) → map.
-        batch_size: the most rows the model sees at once. None: a number that is fast and bounded in memory.
+        batch_size: the most rows the model sees at once. None: a number that is fast and bounded in memory for the gradient;
+            a callable gets one point of all N inputs at a time, and does its own batching.
         progress: show a tqdm bar over the points (a str becomes its label).
 
     Must be consumed within ``evaluation(model)``.
     """
-    evaluate = input_gradient if attribution is saliency else attribution
-    n = len(target)
+    n, top = len(target), int(target.max())
     first = point(0)
-    rows = default_batch_size(first) if batch_size is None else _positive(batch_size, "batch_size")
+    if batch_size is not None:
+        rows = at_least_one(batch_size, "batch_size")
+    else:
+        rows = default_batch_size(first) if attribution is saliency else n
     together = max(1, rows // n)  # whole points in a chunk; where N is larger than a chunk, one point in several
-    chunks = [range(start, min(start + together, n_points)) for start in range(0, n_points, together)]
 
-    def gather(chunk):
-        points = [first if i == 0 else point(i) for i in chunk]
-        return points[0] if len(points) == 1 else torch.cat(points)
+    def evaluate(part, classes):
+        if attribution is saliency:
+            return input_gradient(model, part, classes, top)
+        with noisy_points():
+            return _checked_map(attribution(model, part, classes), part)
 
     label = progress if isinstance(progress, str) else None
-    with ThreadPoolExecutor(1) as pool, tqdm(total=n_points, desc=label, disable=not progress, leave=False) as bar:
-        upcoming = pool.submit(gather, chunks[0])
-        for k, chunk in enumerate(chunks):
-            points = upcoming.result()
-            if k + 1 < len(chunks):
-                upcoming = pool.submit(gather, chunks[k + 1])
+    with tqdm(total=n_points, desc=label, disable=not progress, leave=False) as bar:
+        for start in range(0, n_points, together):
+            numbers = range(start, min(start + together, n_points))
+            points = torch.cat([first if i == 0 else point(i) for i in numbers]) if len(numbers) > 1 or start else first
             parts = -(-len(points) // rows)
-            token = _inside_loop.set(True)
-            try:
-                maps = [evaluate(model, part, classes) for part, classes in
-                        zip(points.chunk(parts), target.repeat(len(chunk)).chunk(parts), strict=True)]  # fmt: skip
-            finally:
-                _inside_loop.reset(token)
-            bar.update(len(chunk))
+            classes = target.repeat(len(numbers))
+            maps = [evaluate(*part) for part in zip(points.chunk(parts), classes.chunk(parts), strict=True)]
+            bar.update(len(numbers))
             yield from (maps[0] if parts == 1 else torch.cat(maps)).detach().split(n)
 
 
-def input_gradient(model, points, target):
-    """∂ logit[target] / ∂ point for (B, ...) points and (B,) classes, with no checks of the points."""
+def input_gradient(model, points, target, top=None):
+    """∂ logit[target] / ∂ point for (B, ...) points and (B,) classes, with no checks of the points. ``top``: the largest class,
+    where the caller knows it, so that a GPU need not be asked for every chunk."""
     points = (points.clone() if points.is_inference() else points).detach().requires_grad_()
     with torch.enable_grad():
-        logits = _checked_logits(model(points), target)
+        logits = _checked_logits(model(points), len(points), int(target.max()) if top is None else top)
         if not logits.requires_grad:
             raise ValueError(_NO_GRADIENT)
         (gradient,) = torch.autograd.grad(logits.gather(1, target[:, None]).sum(), points, allow_unused=True)
     if gradient is None:
         raise ValueError(_NO_GRADIENT)
     return gradient
+
+
+@contextmanager
+def noisy_points():
+    """Within this block pixels may leave [0, 1]: a method calls another, and they are perturbed on purpose."""
+    token = _perturbed.set(True)
+    try:
+        yield
+    finally:
+        _perturbed.reset(token)
 
 
 _NO_GRADIENT = (
@@ -131,9 +137,11 @@ def resolve_target(model, pixels, target, *, batch_size=None) -> torch.Tensor:
     n = len(pixels)
     if target is None:
         return logits_of(model, pixels, batch_size=batch_size).argmax(1)
+    if isinstance(target, torch.Tensor) and (
+        target.dtype.is_floating_point or target.is_complex() or target.dtype == torch.bool
+    ):
+        raise TypeError(f"target must hold integer classes, found a tensor of {target.dtype}")
     if isinstance(target, torch.Tensor) and target.ndim:
-        if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
-            raise TypeError(f"target must hold integer classes, found a tensor of {target.dtype}")
         if target.shape != (n,):
             raise ValueError(
                 f"target must hold one class for each of the {n} inputs, shape ({n},), found {tuple(target.shape)}"
@@ -148,7 +156,7 @@ def resolve_target(model, pixels, target, *, batch_size=None) -> torch.Tensor:
         except TypeError:
             raise TypeError(f"target must be None, an int or an ({n},) integer tensor, found {target!r}") from None
     if isinstance(model, Classifier):
-        _check_classes(target, len(model.classes))
+        _check_classes(int(target.min()), int(target.max()), len(model.classes))
     elif target.min() < 0:
         raise ValueError(f"class {int(target.min())} is out of range: classes count from 0")
     return target
@@ -171,7 +179,7 @@ def check_pixels(model, pixels, what="pixels"):
             )
     if not torch.isfinite(pixels).all():
         raise ValueError(f"{what}: {int((~torch.isfinite(pixels)).sum())} values are NaN or infinite")
-    if isinstance(model, Classifier) and not _inside_loop.get():
+    if isinstance(model, Classifier) and not _perturbed.get():
         low, high = float(pixels.min()), float(pixels.max())
         if low < -1e-6 or high > 1 + 1e-6:
             raise ValueError(
@@ -182,21 +190,21 @@ def check_pixels(model, pixels, what="pixels"):
 
 def logits_of(model, pixels, *, batch_size=None) -> torch.Tensor:
     """The logits (N, K), in chunks, without gradients and in eval mode."""
-    rows = default_batch_size(pixels) if batch_size is None else _positive(batch_size, "batch_size")
+    rows = default_batch_size(pixels) if batch_size is None else at_least_one(batch_size, "batch_size")
     with evaluation(model), torch.no_grad():
-        return torch.cat([_checked_logits(model(part)) for part in pixels.detach().split(rows)])
+        return torch.cat([_checked_logits(model(part), len(part)) for part in pixels.detach().split(rows)])
 
 
 def default_batch_size(pixels) -> int:
     """Rows for one call of the model: enough to keep the device busy, few enough to stay in cache and in memory."""
     per_row = max(1, pixels[0].numel())
-    budget = 2**19 if pixels.device.type == "cpu" else 2**23  # values; see `make bench`
-    return max(1, min(1024, budget // per_row))
+    budget = 1.25e6 if pixels.device.type == "cpu" else 1e7  # values: 8 and 66 pictures of 224 pixels; see `make bench`
+    return max(1, min(1024, int(budget / per_row)))
 
 
 def one_class(logits, target):
     """The logit of each row's class, (N,)."""
-    _check_classes(target, logits.shape[1])
+    _check_classes(0, int(target.max()), logits.shape[1])
     return logits.gather(1, target[:, None])[:, 0]
 
 
@@ -207,28 +215,24 @@ def reduce_channels(maps, how="signed") -> torch.Tensor:
     return (maps if how == "signed" else maps.abs()).sum(1)
 
 
-def _checked_logits(logits, target=None):
-    if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
+def _checked_logits(logits, n_rows, top=0):
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != n_rows:
         found = f"shape {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise ValueError(f"the model must return logits of shape (N, K), found {found}")
-    if target is not None:
-        _check_classes(target, logits.shape[1])
+        raise ValueError(f"the model must return logits of shape (N, K), here ({n_rows}, K), found {found}")
+    _check_classes(0, top, logits.shape[1])
     return logits
 
 
-def _check_classes(target, n_classes):
-    low, high = int(target.min()), int(target.max())
+def _checked_map(values, points):
+    if not isinstance(values, torch.Tensor):
+        raise TypeError(f"the attribution must return a torch.Tensor, found {type(values).__name__}")
+    if len(values) != len(points):
+        raise ValueError(f"the attribution must return a map for each of {len(points)} inputs, found {tuple(values.shape)}")
+    return values
+
+
+def _check_classes(low, high, n_classes):
     if low < 0 or high >= n_classes:
         raise ValueError(
             f"class {low if low < 0 else high} is out of range: the model has {n_classes} classes, 0 to {n_classes - 1}"
         )
-
-
-def _positive(value, name):
-    try:
-        value = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, found {value!r}") from None
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, found {value}")
-    return value

@@ -3,13 +3,14 @@
 import re
 import tempfile
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from helpers.checks import choose
+from helpers.checks import at_least_one, choose
 from helpers.models import DATA, data_file, import_torchvision
 from helpers.scenes import LETTERS, PARTS, PATCH_COLOURS, SHAPES, SIZE, patch_window
 
@@ -45,7 +46,7 @@ class ImageSet:
 
     def __getitem__(self, which) -> "ImageSet":
         """The pictures of an index, slice, list of indices or boolean tensor, as an ImageSet."""
-        numbers = torch.arange(len(self))[[which] if isinstance(which, int) else which]
+        numbers = torch.arange(len(self))[[which] if isinstance(which, Integral) else which]
         return replace(self, pixels=self.pixels[numbers], names=tuple(self.names[i] for i in numbers),
                        labels={part: values[numbers] for part, values in self.labels.items()},
                        masks={part: values[numbers] for part, values in self.masks.items()})  # fmt: skip
@@ -76,8 +77,8 @@ def load_images(source="scenes", n=None, *, split="test", seed=0, size=None) -> 
         ValueError: an unknown name, fewer than n pictures, or files that are no pictures: all of them, in one error.
     """
     choose(split, ("tune", "test"), "split")
-    size = None if size is None else _at_least_one(size, "size")
-    n = None if n is None else _at_least_one(n, "n")
+    size = None if size is None else at_least_one(size, "size")
+    n = None if n is None else at_least_one(n, "n")
     if isinstance(source, (list, tuple)):
         return _from_files([Path(file) for file in source], n, seed, size)
     if source in ("scenes", "scenes-shortcut"):
@@ -233,11 +234,3 @@ def _chosen(available, n, seed):
             f"n={n} pictures were asked for, and there are {available}: take n={available} or fewer, or add your own"
         )
     return np.random.default_rng(seed).permutation(available)[:n]
-
-
-def _at_least_one(value, name):
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name} must be a whole number, found {value!r}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, found {value}")
-    return int(value)

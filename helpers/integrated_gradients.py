@@ -11,9 +11,8 @@ import torch
 from scipy.ndimage import gaussian_filter
 from scipy.special import roots_legendre
 
-from helpers.checks import choose
+from helpers.checks import at_least_one, check_range, check_seed, choose
 from helpers.gradients import (
-    _positive,
     check_pixels,
     default_batch_size,
     evaluation,
@@ -22,7 +21,6 @@ from helpers.gradients import (
     resolve_target,
     stream,
 )
-from helpers.smoothgrad import check_range, check_seed
 
 RULES = ("midpoint", "left", "right", "trapezoid", "gauss_legendre")
 BASELINES = ("black", "white", "mean", "blur", "noise", "farthest", "adversarial", "samples")
@@ -71,7 +69,8 @@ def integrated_gradients(model, pixels, target=None, *, baseline="black", n_step
     """
     return integrated_gradients_steps(
         model, pixels, target, steps=(n_steps,), baseline=baseline, rule=rule, references=references,
-        input_range=input_range, batch_size=batch_size, seed=seed, progress=progress)[n_steps]  # fmt: skip
+        input_range=input_range, batch_size=batch_size, seed=seed,
+        progress=progress)[at_least_one(n_steps, "n_steps")]  # fmt: skip
 
 
 def integrated_gradients_steps(model, pixels, target=None, *, steps=(5, 10, 20, 50, 100, 200), baseline="black",
@@ -82,12 +81,11 @@ def integrated_gradients_steps(model, pixels, target=None, *, steps=(5, 10, 20, 
 
     Args: as ``integrated_gradients``, with ``steps`` instead of ``n_steps``.
     """
-    steps = sorted({_positive(n, "n_steps") for n in steps})
+    steps = sorted({at_least_one(n, "n_steps") for n in steps})
     if not steps:
         raise ValueError("steps must name at least one number of steps, found none")
     nodes, weights = _shared_nodes(rule, steps)
-    if (isinstance(baseline, str) and baseline == "samples") != (references is not None):
-        raise ValueError("references, (R, ...) inputs, go with baseline='samples', and only with it")
+    _check_goes_with_samples(baseline, references)
     with evaluation(model):
         target = resolve_target(model, pixels, target, batch_size=batch_size)
         pixels = pixels.detach()
@@ -116,11 +114,11 @@ def converged_integrated_gradients(model, pixels, target=None, *, baseline="blac
     Args:
         baseline: any but "samples".
         tolerance: > 0.
-        max_steps: the most gradients for one input, at least 3. Where that is not enough, a ``ConvergenceWarning`` names
-            the inputs, and their maps are the best there were.
+        max_steps: the most gradients for one input, at least 3; 3, 5, 9, … 2ᵏ + 1 are tried, so 2048 allows 1025. Where that
+            is not enough, a ``ConvergenceWarning`` names the inputs, and their maps are the best there were.
         Others as ``integrated_gradients``.
     """
-    max_steps = _positive(max_steps, "max_steps")
+    max_steps = at_least_one(max_steps, "max_steps")
     if not tolerance > 0:
         raise ValueError(f"tolerance must be greater than 0, found {tolerance!r}")
     if max_steps < 3:
@@ -152,9 +150,10 @@ def converged_integrated_gradients(model, pixels, target=None, *, baseline="blac
             going = ~((gap[active] <= tolerance) & (change <= tolerance * size))
             active, means, previous = active[going], means[going], current[going]
         if len(active):
+            numbers = ", ".join(map(str, active[:10].tolist())) + ("…" if len(active) > 10 else "")
             warnings.warn(
-                f"{len(active)} of {len(pixels)} inputs did not converge to {tolerance:g} within max_steps={max_steps} "
-                f"(numbers {', '.join(map(str, active[:10].tolist()))}{'…' if len(active) > 10 else ''}; largest relative gap "
+                f"{len(active)} of {len(pixels)} inputs did not converge to {tolerance:g} in {intervals + 1} gradients, and "
+                f"the next doubling would pass max_steps={max_steps} (numbers {numbers}; largest relative gap "
                 f"{float(gap[active].max()):.2g}): raise max_steps or tolerance",
                 ConvergenceWarning, stacklevel=2)  # fmt: skip
     return ConvergedMap(attribution, n_steps, gap)
@@ -203,7 +202,7 @@ def make_baseline(name, model, pixels, target=None, *, seed=0, input_range=(0.0,
             # Three words of entropy: no noise sample of SmoothGrad, which has two, draws the same stream.
             seeds = check_seed(seed, len(pixels))
             fields = [np.random.default_rng(np.random.SeedSequence([s, 0, 1])).uniform(low, high, tuple(pixels.shape[1:]))
-                      for s in ([seeds] if isinstance(seeds, int) else seeds)]  # fmt: skip
+                      for s in seeds]  # fmt: skip
             return pixels.new_tensor(np.stack(fields)).expand_as(pixels).clone()
         case "farthest":
             return torch.where(pixels > (low + high) / 2, torch.full_like(pixels, low), torch.full_like(pixels, high))
@@ -212,14 +211,14 @@ def make_baseline(name, model, pixels, target=None, *, seed=0, input_range=(0.0,
     raise ValueError("'samples' is no single baseline: give references to integrated_gradients")
 
 
-def completeness_gap(model, pixels, baseline, attribution, target=None, *, seed=0, input_range=(0.0, 1.0)) -> torch.Tensor:
+def completeness_gap(model, pixels, baseline, attribution, target=None, *, references=None, seed=0,
+                     input_range=(0.0, 1.0)) -> torch.Tensor:  # fmt: skip
     """ΣA − (f(x) − f(x′)) for each input, (N,), in logits; 0 for an exact integral (arXiv:1703.01365, proposition 1).
 
     Args:
-        baseline: as for ``make_baseline``; or references, (R, ...) with R not 1 or N, or (R, 1, ...) for any R: then
-            f(x′) is the mean of the logit over them.
+        baseline, references, target, seed, input_range: as they were for the attribution. For "samples" f(x′) is the mean of
+            the logit over the references; a tensor (R, ...) with R other than 1 or N is taken for such references too.
         attribution: the shape of ``pixels``.
-        target, seed, input_range: as they were for the attribution.
     """
     with evaluation(model):
         target = resolve_target(model, pixels, target)
@@ -229,24 +228,23 @@ def completeness_gap(model, pixels, baseline, attribution, target=None, *, seed=
             raise ValueError(
                 f"the attribution must have the shape of the pixels, {tuple(pixels.shape)}, found {tuple(attribution.shape)}"
             )
-        if isinstance(baseline, torch.Tensor) and baseline.shape[1:] == (1, *pixels.shape[1:]):
-            baseline = baseline[:, 0]
-            references = True
-        else:
-            references = (isinstance(baseline, torch.Tensor) and baseline.shape[1:] == pixels.shape[1:]
-                          and len(baseline) not in (1, len(pixels)))  # fmt: skip
-        if references:
-            check_pixels(model, baseline, "the references")
-            rise = one_class(logits_of(model, pixels), target) - logits_of(model, baseline.to(pixels.dtype)).mean(0)[target]
-        else:
+        if (isinstance(baseline, torch.Tensor) and baseline.shape[1:] == pixels.shape[1:]
+                and len(baseline) not in (1, len(pixels))):  # fmt: skip
+            references, baseline = baseline, "samples"
+        _check_goes_with_samples(baseline, references)
+        if references is None:
             origin = make_baseline(baseline, model, pixels, target, seed=seed, input_range=input_range)
             rise = _rise(model, pixels, origin, target)
+        else:
+            check_pixels(model, references, "references")
+            there = logits_of(model, references.to(pixels.dtype)).mean(0)
+            rise = one_class(logits_of(model, pixels), target) - there[target]
     return _sum(attribution.detach()) - rise
 
 
 def nodes_and_weights(rule, n) -> tuple[np.ndarray, np.ndarray]:
     """The n positions α on [0, 1] (0: baseline, 1: input) and their weights, which sum to 1; float64."""
-    n = _positive(n, "n_steps")
+    n = at_least_one(n, "n_steps")
     i = np.arange(n)
     match choose(rule, RULES, "rule"):
         case "midpoint":
@@ -306,6 +304,11 @@ def _spatial_dims(name, pixels):
     if pixels.ndim < 3:
         raise ValueError(f"the {name} baseline needs inputs with channels and places, (N, C, ...), found {tuple(pixels.shape)}")
     return tuple(range(2, pixels.ndim))
+
+
+def _check_goes_with_samples(baseline, references):
+    if (isinstance(baseline, str) and baseline == "samples") != (references is not None):
+        raise ValueError("references, (R, ...) inputs, go with baseline='samples', and only with it")
 
 
 def _check_references(model, pixels, references):

@@ -91,7 +91,8 @@ def load_model(name="scenes", *, seed=0, device=None) -> Classifier:
         ImportError: torch and torchvision do not fit together.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    model = _load_embedded(name, seed) if name in EMBEDDED else _load_torchvision(name, seed)
+    with torch.random.fork_rng(devices=[]):  # building a network draws weights that loading then replaces
+        model = _load_embedded(name, seed) if name in EMBEDDED else _load_torchvision(name, seed)
     return model.eval().to(device)
 
 

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from helpers.files import written_whole
 from helpers.gradients import saliency
-from helpers.images import load_images
+from helpers.images import SOURCES, load_images
 from helpers.integrated_gradients import integrated_gradients
 from helpers.models import DATA, load_model
 from helpers.plotting import outline, plot_maps
@@ -162,7 +162,7 @@ def main():
     if missing or not notebooks:
         parser.error(f"no such notebook: {', '.join(missing) or ROOT / 'notebooks'}")
     images = arguments.images
-    if images and Path(images).expanduser().exists():
+    if images and images not in SOURCES and Path(images).expanduser().exists():
         images = str(Path(images).expanduser().resolve())  # the notebooks run in their own folder
     chosen = {"MODEL": arguments.model or None, "IMAGES": images or None, "SEED": arguments.seed}
     parameters = {name: value for name, value in chosen.items() if value is not None}

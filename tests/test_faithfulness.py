@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from by_hand import grid, inside, randn
 from torch import nn
 
 from helpers.faithfulness import (
@@ -20,19 +21,6 @@ from helpers.faithfulness import (
 from helpers.gradients import saliency
 from helpers.integrated_gradients import integrated_gradients
 from helpers.smoothgrad import smoothgrad
-
-
-def grid(*rows):
-    """One single-channel map (1, 1, H, W)."""
-    return torch.tensor(rows, dtype=torch.float64)[None, None]
-
-
-def inside(*rows):
-    return grid(*rows).bool()
-
-
-def randn(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 class Brightness(nn.Module):

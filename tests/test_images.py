@@ -396,8 +396,8 @@ def test_more_files_than_there_are(tmp_path):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [({"n": 0}, ValueError, "n must be at least 1, found 0"), ({"n": -3}, ValueError, "n must be at least 1, found -3"),
-     ({"n": 2.5}, TypeError, "n must be a whole number, found 2.5"), ({"n": True}, TypeError, "whole number"),
-     ({"size": 0}, ValueError, "size must be at least 1"), ({"size": "big"}, TypeError, "size must be a whole number")],
+     ({"n": 2.5}, TypeError, "n must be an integer, found 2.5"), ({"n": True}, TypeError, "an integer"),
+     ({"size": 0}, ValueError, "size must be at least 1"), ({"size": "big"}, TypeError, "size must be an integer")],
 )  # fmt: skip
 @pytest.mark.parametrize("source", ["scenes", "photos"])
 def test_impossible_numbers_are_refused(source, options, error, message):

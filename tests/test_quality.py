@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from torch import nn
+from by_hand import grid, inside, randn
 
 from helpers.quality import (
     correlation,
@@ -16,39 +16,6 @@ from helpers.quality import (
     ssim,
     total_variation,
 )
-
-
-def grid(*rows):
-    """One single-channel map (1, 1, H, W)."""
-    return torch.tensor(rows, dtype=torch.float64)[None, None]
-
-
-def inside(*rows):
-    return grid(*rows).bool()
-
-
-def randn(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-class Brightness(nn.Module):
-    """Logits (Σ weights ⊙ x, threshold): class 0 while enough of the weighted brightness is left."""
-
-    def __init__(self, weights, threshold):
-        super().__init__()
-        self.register_buffer("weights", weights)
-        self.threshold = threshold
-
-    def forward(self, pixels):
-        score = (pixels * self.weights).flatten(1).sum(1)
-        return torch.stack([score, torch.full_like(score, self.threshold)], 1)
-
-
-@pytest.fixture
-def brightness():
-    """A linear model of 2 × 2 one-channel pictures with gradient (4, 3; 2, 1), and a white picture: logits 10 against 5.5."""
-    weights = grid([4, 3], [2, 1])[0]
-    return Brightness(weights, 5.5), torch.ones(1, 1, 2, 2, dtype=torch.float64), weights[None]
 
 
 class TestRelevanceMass:

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -276,8 +277,10 @@ def test_three_samples_are_the_first_three_of_fifty(network_and_inputs, watch):
     assert torch.equal(few.rows, many.rows[:9])
 
 
-@pytest.mark.parametrize("antithetic", [False, True])
-@pytest.mark.parametrize("aggregate", ["mean", "variance", "median"])
+@pytest.mark.parametrize(
+    ("aggregate", "antithetic"),
+    [("mean", False), ("mean", True), ("variance", False), ("median", False), ("median", True)],
+)
 def test_one_pass_over_fifty_holds_the_maps_of_fewer(aggregate, antithetic, network_and_inputs):
     model, inputs = network_and_inputs
     settings = dict(aggregate=aggregate, antithetic=antithetic, seed=2)
@@ -285,6 +288,33 @@ def test_one_pass_over_fifty_holds_the_maps_of_fewer(aggregate, antithetic, netw
     assert list(maps) == [3, 4, 17, 50]
     for n, found in maps.items():
         assert relative_l2(found, smoothgrad(model, inputs, 0, n_samples=n, **settings)) < 1e-10
+
+
+def test_variance_refuses_antithetic_pairs_which_are_not_independent(table_net):
+    for call in (partial(smoothgrad, aggregate="variance"), smoothgrad_aggregates):
+        with pytest.raises(ValueError, match="'variance' needs independent samples, which antithetic pairs are not"):
+            call(table_net, torch.rand(1, 6, dtype=torch.float64), 0, antithetic=True)
+
+
+@pytest.mark.parametrize(
+    ("attribution", "error", "message"),
+    [
+        (lambda model, x, target: x.numpy(), TypeError, "the attribution must return a torch.Tensor, found ndarray"),
+        (lambda model, x, target: x[:1], ValueError, "the attribution must return a map for each of 2 inputs, found"),
+    ],
+)
+def test_an_attribution_that_returns_no_map_is_an_error(attribution, error, message, table_net):
+    with pytest.raises(error, match=message):
+        smoothgrad(table_net, torch.rand(2, 6, dtype=torch.float64), 0, attribution=attribution, n_samples=2)
+
+
+def test_an_attribution_gets_all_inputs_of_a_point_at_once_so_it_may_have_an_argument_for_each(table_net):
+    x = torch.rand(3, 6, dtype=torch.float64)
+    ig = partial(integrated_gradients, baseline=x / 2, n_steps=3)
+    found = smoothgrad(table_net, x, 0, attribution=ig, n_samples=4)
+    alone = [smoothgrad(table_net, x[i : i + 1], 0, n_samples=4,
+                        attribution=partial(integrated_gradients, baseline=x[i] / 2, n_steps=3)) for i in range(3)]  # fmt: skip
+    assert relative_l2(found, torch.cat(alone)) < 1e-10
 
 
 def test_the_default_counts_are_three_to_fifty(table_net):

@@ -10,7 +10,7 @@ Weights do not matter for either, so the ImageNet networks keep their random one
 
 import argparse
 import platform
-import resource
+import re
 import subprocess
 import sys
 import time
@@ -23,6 +23,7 @@ import torch
 from captum.attr import IntegratedGradients, NoiseTunnel, Saliency
 from tqdm import tqdm
 
+from helpers.files import written_whole
 from helpers.gradients import default_batch_size
 from helpers.integrated_gradients import integrated_gradients
 from helpers.models import SceneNet, import_torchvision
@@ -112,6 +113,8 @@ def time_table(networks, rounds, device="cpu"):
 
 
 def memory_table(networks):
+    if platform.system() != "Linux":
+        return [("measured on Linux only", *["–"] * 5)]
     rows = []
     for label in networks:
         for method in METHODS:
@@ -127,16 +130,19 @@ def _peak(label, method, who, n):
     """Peak resident memory in MiB of a fresh process that makes one map; None where that takes more than MEMORY_LIMIT."""
     command = [sys.executable, __file__, "--one", label, method, who, str(n)]
     done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode and "memory" not in done.stderr:
+    if done.returncode and not re.search("MemoryError|allocate memory", done.stderr):
         raise RuntimeError(done.stderr)
     return None if done.returncode else float(done.stdout.split()[-1])
 
 
 def _one(label, method, who, n):
+    import resource  # Linux, as is the file read below
+
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_LIMIT, MEMORY_LIMIT))
     network, pixels, target = build(*NETWORKS[label])
     {"ours": ours, "captum": captum}[who](method, network, pixels, target, n=int(n))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    # Not ru_maxrss: a child inherits its parent's.
+    print(int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024)
 
 
 def gpu_section(rounds):
@@ -180,9 +186,8 @@ def main():
         *_markdown(("network", "method", "who", "n = 16", "n = 256", "ratio"), memory_table(NETWORKS)),
     ]  # fmt: skip
     text = "\n".join(lines) + "\n" + gpu_section(arguments.rounds)
-    temporary = OUT.with_suffix(".part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(OUT)
+    with written_whole(OUT) as whole:
+        whole.write_text(text, encoding="utf-8")
     print(text)
 
 

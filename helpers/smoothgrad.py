@@ -100,14 +100,18 @@ def smoothgrad_aggregates(model, pixels, target=None, *, aggregates=tuple(AGGREG
 
 
 def noise_field(shape, seed, index, *, distribution="normal", match="std"):
-    """The ``index``-th noise field of a seed, at the scale where σ is 1: an array, float32 if normal and float64 otherwise.
+    """The ``index``-th noise field of a seed, at the scale where σ is 1: a float64 array that follows from the arguments alone.
 
-    It follows from the arguments alone. distribution, match: as for ``smoothgrad``; seed, index: 0 … 2³² − 1.
+    distribution, match: as for ``smoothgrad``; seed, index: 0 … 2³² − 1. (The normal one is drawn in single precision.)
     """
     _check_distribution(distribution, match)
+    return _field(shape, seed, index, distribution, match).astype(np.float64)
+
+
+def _field(shape, seed, index, distribution, match):
     rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence([seed, index])))
     if callable(distribution):
-        field = np.asarray(distribution(shape, rng), dtype=np.float64)
+        field = np.asarray(distribution(shape, rng))
         if field.shape != shape:
             raise ValueError(
                 f"the distribution must return an array of the shape it was asked for, {shape}, found {field.shape}"
@@ -136,7 +140,7 @@ def _run(model, pixels, target, aggregates, counts, *, attribution, noise, distr
         shape, seeds = tuple(pixels.shape[1:]), check_seed(seed, len(pixels))
 
         def draw(index):
-            fields = [noise_field(shape, s, index, distribution=distribution, match=match) for s in seeds]
+            fields = [_field(shape, s, index, distribution, match) for s in seeds]
             return torch.from_numpy(fields[0][None] if len(fields) == 1 else np.stack(fields)).to(pixels.dtype)
 
         deltas = _ahead(pool, draw, counts[-1], default_batch_size(pixels))

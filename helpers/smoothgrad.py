@@ -111,7 +111,7 @@ def noise_field(shape, seed, index, *, distribution="normal", match="std"):
 def _field(shape, seed, index, distribution, match):
     rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence([seed, index])))
     if callable(distribution):
-        field = np.asarray(distribution(shape, rng))
+        field = np.array(distribution(shape, rng), order="C")  # a copy: what it returned may be kept, or read-only
         if field.shape != shape:
             raise ValueError(
                 f"the distribution must return an array of the shape it was asked for, {shape}, found {field.shape}"
@@ -143,7 +143,10 @@ def _run(model, pixels, target, aggregates, counts, *, attribution, noise, distr
             fields = [_field(shape, s, index, distribution, match) for s in seeds]
             return torch.from_numpy(fields[0][None] if len(fields) == 1 else np.stack(fields)).to(pixels.dtype)
 
-        deltas = _ahead(pool, draw, counts[-1], default_batch_size(pixels))
+        if callable(distribution):
+            deltas = map(draw, range(counts[-1]))  # the user's own code: called in order, from the user's thread
+        else:
+            deltas = _ahead(pool, draw, counts[-1], max(1, default_batch_size(pixels) // len(seeds)))
 
         def point(number):
             if number % len(signs) == 0:

@@ -245,6 +245,22 @@ def test_a_callable_distribution_gets_the_generator_of_its_seed_and_number():
         assert np.array_equal(noise_field((5,), 4, index, distribution=normal), noise_field((5,), 4, index))
 
 
+def test_a_callable_distribution_is_called_in_order_from_the_callers_thread_and_its_array_is_left_alone(table_net):
+    import threading
+
+    stored, calls = np.ones(6)[::-1], []
+    stored.setflags(write=False)
+
+    def distribution(shape, generator):
+        calls.append((threading.current_thread(), generator.integers(2**31)))
+        return stored
+
+    smoothgrad(table_net, torch.rand(1, 6, dtype=torch.float64), 0, distribution=distribution, n_samples=20)
+    expected = [np.random.Generator(np.random.SFC64(np.random.SeedSequence([0, i]))).integers(2**31) for i in range(20)]
+    assert calls == [(threading.current_thread(), number) for number in expected]
+    assert (stored == 1).all()
+
+
 @every_match
 def test_two_noise_strengths_share_their_draws(distribution, match, watch):
     points = []

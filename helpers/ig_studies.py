@@ -1,0 +1,3 @@
+"""The measurements of the Integrated Gradients notebooks; see ``studies``."""
+
+STUDIES = {}

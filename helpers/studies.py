@@ -1,0 +1,271 @@
+"""Measurements too long for a notebook: computed once, the value of every picture kept in a small file in data/.
+
+python -m helpers.studies noise_strength        # one study, to data/study-noise_strength.npz; goes on where it was stopped
+python -m helpers.studies                       # all of them
+
+A study is a function (model, images, target, seeds) → {setting: {measure: (N,) tensor}}: what it finds for N pictures, each
+with a noise seed of its own. It is asked for both networks, all training seeds and hundreds of test pictures; a notebook
+reads the file (``load_results``), computes a part of it again (``recompute``), and asks the same function about other
+networks and pictures (``measure_here``).
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from itertools import product
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from helpers import ig_studies, smoothgrad_studies
+from helpers.checks import choose
+from helpers.files import written_whole
+from helpers.gradients import logits_of
+from helpers.images import load_images
+from helpers.models import DATA, EMBEDDED, data_file, load_model
+from helpers.statistics import Estimate, SeedEstimate, mean_over_seeds
+
+SCRATCH = Path(__file__).resolve().parents[1] / "build" / "studies"
+NETWORKS = ("scenes", "scenes-letters")
+CHUNK = 10  # pictures that are measured, and kept when interrupted, together
+FEWEST = 10  # pictures for an interval
+TOLERANCE = 0.002  # of a recomputed value: stored with half precision, computed on another processor
+
+
+@dataclass(frozen=True)
+class Study:
+    """measure: (model, images, target, seeds) → {setting: {measure: (N,)}}; the pictures it is asked about."""
+
+    measure: Callable
+    n_pictures: int = 300
+    split: str = "test"
+
+
+STUDIES = {
+    name: Study(*definition) for name, definition in {**smoothgrad_studies.STUDIES, **ig_studies.STUDIES}.items()
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a study found.
+
+    Attributes:
+        networks, training_seeds, settings: names of the first three axes.
+        pictures: (N,) their numbers in the split.
+        excluded: how many of the split were left out because some network gets them wrong.
+        values: {measure: (networks, training seeds, settings, N)}; nan where a measure does not apply to a setting.
+    """
+
+    name: str
+    networks: tuple
+    training_seeds: tuple
+    settings: tuple
+    pictures: np.ndarray
+    excluded: int
+    values: dict
+
+    def of(self, measure, setting, network=None) -> np.ndarray:
+        """(training seeds, N) values of a network (the first, by default)."""
+        row = self.networks.index(choose(network, self.networks, "network")) if network else 0
+        setting = choose(str(setting), self.settings, "setting")
+        return self.values[choose(measure, self.values, "measure")][row, :, self.settings.index(setting)]
+
+    def contrast(self, setting, measure="mass") -> np.ndarray:
+        """The pair contrast (``quality.pair_contrast``) of the first two networks, (training seeds, N)."""
+        first, second = self.networks[:2]
+        return (self.of(measure, setting, first) - self.of(f"{measure} other", setting, second)
+                + self.of(measure, setting, second) - self.of(f"{measure} other", setting, first)) / 2  # fmt: skip
+
+    def estimate(self, measure, setting, network=None) -> SeedEstimate:
+        """The mean over pictures with its interval, and each training seed's."""
+        return estimate(self.of(measure, setting, network))
+
+    def estimates(self, measure, settings=None) -> dict:
+        """{network: {setting: SeedEstimate}}, as ``plotting.plot_settings`` takes it. "contrast" has one row for both
+        networks."""
+        settings = self.settings if settings is None else [str(setting) for setting in settings]
+        if measure.startswith("contrast"):
+            of = "mass" + measure.removeprefix("contrast")
+            return {"both networks": {setting: estimate(self.contrast(setting, of)) for setting in settings}}
+        return {
+            network: {setting: self.estimate(measure, setting, network) for setting in settings} for network in self.networks
+        }
+
+    def has(self, measure, setting=None) -> bool:
+        """Whether a measure has a value for every picture of a setting, or of all."""
+        keys = product(self.settings if setting is None else [setting], self.networks)
+        return measure in self.values and not any(np.isnan(self.of(measure, *key)).any() for key in keys)
+
+
+def estimate(values) -> SeedEstimate:
+    """``mean_over_seeds``; with fewer than 10 pictures the means alone, their intervals nan."""
+    values = np.asarray(values, dtype=np.float64)
+    if values.shape[-1] >= FEWEST:
+        return mean_over_seeds(values)
+    few = [Estimate(float(row.mean()), np.nan, np.nan, len(row)) for row in (values.mean(0), *values)]
+    return SeedEstimate(few[0], tuple(few[1:]))
+
+
+def load_results(name) -> Results:
+    """The stored results of a study.
+
+    Raises:
+        ValueError: unknown study. WeightsNotFoundError: its file is missing.
+    """
+    choose(name, STUDIES, "study")
+    with np.load(data_file(name, f"study-{name}.npz"), allow_pickle=False) as file:
+        about = json.loads(str(file["about"]))
+        values = {measure: file[f"values {i}"].astype(np.float64) for i, measure in enumerate(about["measures"])}
+        return Results(name, tuple(about["networks"]), tuple(about["training_seeds"]), tuple(about["settings"]),
+                       file["pictures"], about["excluded"], values)  # fmt: skip
+
+
+def measure_here(name, model, images, *, seed=0, **sizes) -> Results:
+    """The same study on one network and pictures of the reader's own; ``sizes`` (e.g. n_samples) to make it shorter."""
+    target = logits_of(model, images.pixels).argmax(1)
+    found = STUDIES[choose(name, STUDIES, "study")].measure(
+        model, images, target, _noise_seeds(range(len(images)), seed), **sizes
+    )
+    measures = list(dict.fromkeys(measure for row in found.values() for measure in row))
+    values = {measure: _stacked(found, measure, len(images))[None, None] for measure in measures}
+    named = getattr(model, "name", "network")
+    return Results(name, (named,), (0,), tuple(found), np.arange(len(images)), 0, values)
+
+
+def recompute(results, *, n=3, seed=0) -> str:
+    """Compute n pictures' values again, on a network and a training seed that ``seed`` chooses along with the pictures, and
+    compare them one by one.
+
+    Returns:
+        a line that says what was compared.
+
+    Raises:
+        AssertionError: a value differs by more than 0.002 × max(1, itself); of the hiding measures, which step, more than 2 %.
+    """
+    rng = np.random.default_rng(seed)
+    network, training_seed = rng.integers(len(results.networks)), rng.integers(len(results.training_seeds))
+    places = np.sort(rng.choice(len(results.pictures), n, replace=False))
+    arguments = results.name, results.networks[network], results.training_seeds[training_seed], results.pictures[places]
+    settings, again = _compute(*arguments)
+    assert settings == results.settings, (
+        f"the settings of {results.name} have changed: python -m helpers.studies {results.name}"
+    )
+    stepped, n_stepped = 0, 0
+    for measure, values in again.items():
+        stored = results.values[measure][network, training_seed][:, places]
+        assert (np.isnan(values) == np.isnan(stored)).all(), f"{measure}: other settings have a value"
+        off = np.nan_to_num(np.abs(values - stored) / np.maximum(1, np.abs(stored)))
+        if " hidden, " in measure:
+            stepped, n_stepped = stepped + int((off > TOLERANCE).sum()), n_stepped + off.size
+            continue
+        where = np.unravel_index(off.argmax(), off.shape)
+        assert off.max() <= TOLERANCE, (
+            f"{measure}, setting {settings[where[0]]}, picture {results.pictures[places[where[1]]]}: "
+            f"stored {stored[where]:.4f}, computed {values[where]:.4f}"
+        )
+    assert stepped <= 0.02 * n_stepped, f"{stepped} of {n_stepped} values of the hiding measures differ"
+    return (
+        f"{n} pictures of {results.networks[network]}, training seed {results.training_seeds[training_seed]}: "
+        f"{len(again)} measures × {len(settings)} settings computed again agree with the stored ones"
+    )
+
+
+def _compute(name, network, training_seed, numbers):
+    """(settings, {measure: (settings, N)}) of the pictures with these numbers."""
+    study = STUDIES[name]
+    model = load_model(network, seed=training_seed, device="cpu")
+    images = load_images("scenes", split=study.split)[[int(i) for i in numbers]]
+    target = images.labels[model.part]  # what the network says, too: pictures that it gets wrong are left out
+    found = study.measure(model, images, target, _noise_seeds(numbers, training_seed))
+    measures = list(dict.fromkeys(measure for row in found.values() for measure in row))
+    return tuple(found), {measure: _stacked(found, measure, len(images)) for measure in measures}
+
+
+def _noise_seeds(numbers, training_seed):
+    return [10_000 * (training_seed + 1) + int(number) for number in numbers]
+
+
+def _stacked(found, measure, n):
+    missing = torch.full((n,), torch.nan)
+    return np.stack([row.get(measure, missing).detach().cpu().double().numpy() for row in found.values()])
+
+
+def _pictures(study):
+    """The numbers of the study's pictures, and how many of the split some network gets wrong."""
+    images = load_images("scenes", split=study.split)
+    right = torch.ones(len(images), dtype=torch.bool)
+    for network in NETWORKS:
+        for training_seed in EMBEDDED[network][3]:
+            model = load_model(network, seed=training_seed, device="cpu")
+            right &= logits_of(model, images.pixels).argmax(1) == images.labels[model.part]
+    kept = np.flatnonzero(right.numpy())
+    chosen = np.random.default_rng(0).permutation(kept)[: study.n_pictures]
+    return np.sort(chosen), int((~right).sum())
+
+
+def compute(name, *, jobs=None):
+    """Compute a study and write data/study-NAME.npz. Finished chunks wait in build/studies/NAME until all are there."""
+    study, scratch = STUDIES[name], SCRATCH / name
+    pictures, excluded = _pictures(study)
+    keys = product(NETWORKS, EMBEDDED[NETWORKS[0]][3], range(0, len(pictures), CHUNK))
+    chunks = {key: scratch / "{}-{}-{}.npz".format(*key) for key in keys}
+    waiting = [key for key, path in chunks.items() if not path.is_file()]
+    fresh = get_context("spawn")  # a forked process would inherit torch's threads, and hang
+    with (
+        ProcessPoolExecutor(jobs or os.cpu_count(), fresh, initializer=torch.set_num_threads, initargs=(1,)) as pool,
+        tqdm(total=len(chunks), initial=len(chunks) - len(waiting), desc=name) as bar,
+    ):
+        running = [pool.submit(_compute_chunk, name, key, pictures, chunks[key]) for key in waiting]
+        for done in as_completed(running):
+            done.result()
+            bar.update()
+    _assemble(name, pictures, excluded, chunks)
+    shutil.rmtree(scratch)
+
+
+def _compute_chunk(name, key, pictures, path):
+    network, training_seed, start = key
+    settings, values = _compute(name, network, training_seed, pictures[start : start + CHUNK])
+    about = json.dumps({"settings": settings, "measures": list(values)})
+    with written_whole(path) as whole:
+        np.savez(whole, about=about, values=np.stack(list(values.values())))
+
+
+def _assemble(name, pictures, excluded, chunks):
+    training_seeds, rows = EMBEDDED[NETWORKS[0]][3], {}
+    for key, path in chunks.items():
+        with np.load(path, allow_pickle=False) as file:
+            about, rows[key] = json.loads(str(file["about"])), file["values"]
+    starts = range(0, len(pictures), CHUNK)
+    values = np.stack([np.stack([np.concatenate([rows[network, training_seed, start] for start in starts], -1)
+                                 for training_seed in training_seeds], 1) for network in NETWORKS], 1)  # fmt: skip
+    about |= {"networks": NETWORKS, "training_seeds": training_seeds, "excluded": excluded}
+    arrays = {f"values {i}": array.astype(np.float16) for i, array in enumerate(values)}
+    with written_whole(DATA / f"study-{name}.npz") as whole:
+        np.savez_compressed(whole, about=json.dumps(about), pictures=pictures, **arrays)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="STUDY", help=f"default: all: {', '.join(STUDIES)}")
+    parser.add_argument("--jobs", type=int, help="processes (default: one a core)")
+    arguments = parser.parse_args()
+    for name in arguments.names:
+        if name not in STUDIES:
+            parser.error(f"no study {name}; there are {', '.join(STUDIES)}")
+    for name in arguments.names or STUDIES:
+        compute(name, jobs=arguments.jobs)
+        print(DATA / f"study-{name}.npz", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -103,7 +103,7 @@ def train(name, seed, *, epochs=EPOCHS, progress=True):
                 schedule.step()
                 bar.update()
                 bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
-    return model.eval().to(memory_format=torch.contiguous_format)
+    return model.eval()
 
 
 def certify(model, *, split="test", n=N_STORED) -> dict:

@@ -13,7 +13,7 @@ from scipy.special import stdtr  # the cumulative distribution of Student's t
 
 
 class Estimate(NamedTuple):
-    """A mean over n pictures and its 95 % interval."""
+    """A mean over n pictures and its 95 % interval, nan where there are too few pictures for one."""
 
     mean: float
     low: float
@@ -21,6 +21,8 @@ class Estimate(NamedTuple):
     n: int
 
     def __str__(self):
+        if self.low != self.low:
+            return f"{self.mean:.3f}"
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 

@@ -100,6 +100,21 @@ class Results:
             network: {setting: self.estimate(measure, setting, network) for setting in settings} for network in self.networks
         }
 
+    def table(self, measures, network=None, settings=None) -> str:
+        """A line for each setting: the mean over training seeds and pictures of each measure, with its 95 % interval."""
+        settings = [str(setting) for setting in (self.settings if settings is None else settings)]
+        width = max(map(len, settings))
+        lines = [" " * width + "".join(f"{measure:>22}" for measure in measures)]
+        for setting in settings:
+            cells = (self._cell(measure, setting, network) for measure in measures)
+            lines.append(f"{setting:{width}}" + "".join(f"{cell:>22}" for cell in cells))
+        return "\n".join(lines)
+
+    def _cell(self, measure, setting, network):
+        if measure.startswith("contrast"):
+            return str(estimate(self.contrast(setting, "mass" + measure.removeprefix("contrast"))).overall)
+        return str(self.estimate(measure, setting, network).overall) if self.has(measure, setting) else "–"
+
     def has(self, measure, setting=None) -> bool:
         """Whether a measure has a value for every picture of a setting, or of all."""
         keys = product(self.settings if setting is None else [setting], self.networks)

@@ -73,18 +73,25 @@ def color_limits(values, scale="map", percentile=99.0) -> np.ndarray:
 
 def show_pixels(ax, pixels):
     """Draw a picture (C, H, W) in [0, 1], grey where C is 1."""
-    picture = pixels.detach().cpu().clamp(0, 1).permute(1, 2, 0).numpy()
     ax.set_axis_off()
-    return ax.imshow(
-        picture[..., 0] if picture.shape[-1] == 1 else picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest"
-    )
+    return ax.imshow(as_picture(pixels), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
 
 
 def show_map(ax, values, limit, how="signed"):
     """Draw a reduced map (H, W), its colour scale ending at ``limit``."""
     ax.set_axis_off()
-    low, colours = (-limit, SIGNED) if how == "signed" else (0, UNSIGNED)
-    return ax.imshow(values, cmap=colours, vmin=low, vmax=limit, interpolation="nearest")
+    return ax.imshow(values, **color_scale(limit, how), interpolation="nearest")
+
+
+def as_picture(pixels) -> np.ndarray:
+    """Pixels (C, H, W) as matplotlib shows them: (H, W, 3) in [0, 1], or (H, W) where C is 1."""
+    picture = pixels.detach().cpu().clamp(0, 1).permute(1, 2, 0).numpy()
+    return picture[..., 0] if picture.shape[-1] == 1 else picture
+
+
+def color_scale(limit, how="signed") -> dict:
+    """cmap, vmin and vmax of a map whose colours end at ``limit``."""
+    return {"cmap": SIGNED, "vmin": -limit, "vmax": limit} if how == "signed" else {"cmap": UNSIGNED, "vmin": 0, "vmax": limit}
 
 
 def outline(ax, mask):

@@ -15,7 +15,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from helpers.explorer import Panel, explore_maps, upload_pictures
+from helpers.explorer import explore_maps
+from helpers.panel import Panel, upload_pictures
 from helpers.images import ImageSet, load_images
 from helpers.models import Classifier
 

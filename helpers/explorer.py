@@ -232,10 +232,8 @@ def explore_path(model, images: ImageSet, *, target=None, baseline="black", n_st
         margin = 0.08 * (high - low) or 1.0
         curve.set_ylim(low - margin, high + margin)
         curve.set_ylabel(f"logit of “{_short(subject.name(subject.targets[picture]))}”", fontsize=9)
-        risen = (
-            f"logit {logits[step]:.3f}, {logits[step] - logits[0]:.3f} more than the baseline's; sum so far {sums[step]:.3f}"
-        )
         at = f"baseline {baseline}, α = {nodes[step]:.2f}"
+        risen = f"logit {logits[step]:.3f} = the baseline's + {logits[step] - logits[0]:.3f}; sum so far {sums[step]:.3f}"
         scale = shown(show, percentile, overlay, "the whole path's")
         return row.figure, f"{subject.about(picture)} · {at} · {risen} · {scale}"
 

@@ -11,6 +11,7 @@ import traceback
 from pathlib import Path
 
 import ipywidgets as widgets
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -112,7 +113,8 @@ class PictureRow:
         limit = color_limits(values[None, None], percentile=percentile)[0, 0] if limit is None else limit
         scale, drawn = color_scale(limit, show), self.maps[place]
         drawn.set(data=values, visible=True, cmap=scale["cmap"], clim=(scale["vmin"], scale["vmax"]))
-        drawn.set_alpha(None if over is None else abs(values / limit).clip(0, 1) * 0.9)
+        # An array either way: matplotlib cannot go back from one to None.
+        drawn.set_alpha(np.ones_like(values) if over is None else abs(values / limit).clip(0, 1) * 0.9)
         self.pictures[place].set_visible(over is not None)
         if over is not None:
             self.pictures[place].set_data(as_picture(over.mean(0, keepdim=True)))

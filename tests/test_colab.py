@@ -24,7 +24,7 @@ AGAIN = "run `python -m helpers.colab`"
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_every_notebook_carries_the_current_bootstrap_and_badge(path):
     notebook = nbformat.read(path, as_version=4)
-    (cell,) = [cell for cell in notebook.cells if "bootstrap" in cell.metadata.get("tags", [])]
+    cell = next(cell for cell in notebook.cells if "bootstrap" in cell.metadata.get("tags", []))
     assert cell.source == bootstrap(*origin()) and not cell.outputs, AGAIN
     title, _, second, *_ = notebook.cells[0].source.splitlines()
     assert title.startswith("# ") and second == badge(path.name, *origin()), AGAIN

@@ -15,7 +15,9 @@ def panels_of(notebook, monkeypatch):
     panels, make = [], Panel.__init__
     monkeypatch.chdir(ROOT / "notebooks")
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(Panel, "__init__", lambda panel, *args, **controls: (make(panel, *args, **controls), panels.append(panel))[0])
+    monkeypatch.setattr(
+        Panel, "__init__", lambda panel, *args, **controls: (make(panel, *args, **controls), panels.append(panel))[0]
+    )
     space = {"__name__": "__main__"}
     for cell in notebook.cells:
         exec(compile(cell.source, f"cell {cell.id}", "exec"), space)
@@ -55,7 +57,7 @@ def moved(panel, name):
 
 
 def without_effect(panel):
-    """Controls that changed nothing, also after each of the lists was set to each of its options (some serve one method only)."""
+    """Controls that changed nothing, whatever the lists were set to (some controls serve one method only)."""
     idle = [name for name in panel.controls if not moved(panel, name)]
     for control in panel.controls.values():
         if idle and hasattr(control, "options"):

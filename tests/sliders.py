@@ -8,6 +8,7 @@ import nbformat
 
 from helpers.colab import ROOT
 
+SCREENSHOTS = ROOT / "build" / "browser"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 

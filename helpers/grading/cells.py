@@ -4,8 +4,10 @@ A Jupyter front end hides errors in a widget's callbacks (they are logged, or sh
 is asked to show them, so they are seen.
 """
 
+import base64
 import io
 import sys
+from itertools import zip_longest
 
 import ipywidgets
 from IPython.core.displayhook import CapturingDisplayHook
@@ -14,7 +16,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from matplotlib_inline import backend_inline
 
 MOST_TEXT, MOST_PICTURES, MOST_PICTURE = 20_000, 6, 2 * 2**20  # characters, pictures, bytes of base64: of one cell
-MOST_MOVES = 16  # of sliders
+MOST_MOVES = 8  # of sliders
 
 
 class _Text(io.TextIOBase):
@@ -77,12 +79,13 @@ class Cells:
         return self._watched(lambda: self._shell.run_cell(source, store_history=False))
 
     def move_sliders(self) -> dict:
-        """Move every control to its ends, as a reader would; as ``run``."""
-        ends = [(control, end) for control in self._widgets for end in _ends(control)][:MOST_MOVES]
+        """Move the first controls to their ends, as a reader would; as ``run``."""
         moved = []
 
         def move():
-            for control, end in ends:
+            ends = [[(control, end) for end in _ends(control)] for control in self._widgets]
+            ends = [one for each in zip_longest(*ends) for one in each if one]  # each control once, then again
+            for control, end in ends[:MOST_MOVES]:
                 moved[:] = [f"{control.description or type(control).__name__} at {end!r}: "]
                 try:
                     control.value = end
@@ -114,7 +117,7 @@ class Cells:
             data = output["data"] if isinstance(output, dict) else output.data
             picture = data.get("image/png")
             if picture is not None and len(pictures) < MOST_PICTURES:
-                picture = picture if isinstance(picture, str) else _base64(picture)
+                picture = picture if isinstance(picture, str) else base64.b64encode(picture).decode()
                 pictures += [picture] if len(picture) <= MOST_PICTURE else []
             elif picture is None:
                 text.write(str(data.get("text/plain", "")) + "\n")
@@ -130,18 +133,12 @@ class Cells:
             return type(error).__name__
 
 
-def _base64(data):
-    import base64
-
-    return base64.b64encode(data).decode()
-
-
 def _ends(control):
     if isinstance(control, (ipywidgets.Play, ipywidgets.widgets.widget_selection._MultipleSelection)):
         return []
     if isinstance(control, ipywidgets.widgets.widget_int._BoundedInt | ipywidgets.widgets.widget_float._BoundedFloat):
-        return [control.min, control.max]
+        return sorted((control.min, control.max), key=lambda end: -abs(end - control.value))
     if isinstance(control, ipywidgets.widgets.widget_selection._Selection) and control.options:
         values = [value for _, value in control._options_full]
-        return [values[0], values[-1]]
+        return [values[-1], values[0]]
     return []

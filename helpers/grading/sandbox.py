@@ -20,7 +20,9 @@ import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
+GRACE = 5  # CPU seconds beyond ``cell``, for the process to stop by itself
 _COURSE = "/course"
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc/ld.so.cache", "/etc/alternatives",
            "/etc/localtime", "/etc/fonts", "/etc/nsswitch.conf", "/opt/hostedtoolcache")  # fmt: skip
@@ -30,9 +32,14 @@ _FIRST_UID = 64_000  # of nobody: as root, each running submission gets a user o
 
 @dataclass(frozen=True)
 class Limits:
-    """wall, cpu in seconds; memory, disk, file in bytes (memory: of all processes together); processes counts threads too."""
+    """cell: CPU seconds for one cell or one call of a function. idle: seconds asleep without a word. wall, cpu: seconds for the
+    whole process. memory, disk, file: bytes (memory: of all its processes together). processes: threads count too.
 
-    wall: float = 180
+    A busy machine makes nothing idle: what waits for a processor is not asleep."""
+
+    cell: float = 15
+    idle: float = 20
+    wall: float = 900
     cpu: int = 120
     memory: int = 3 * 2**30
     disk: int = 256 * 2**20
@@ -45,7 +52,9 @@ def isolation() -> str:
     """Which walls this system allows: "namespaces", or "limits only"."""
     if not all(map(shutil.which, ("unshare", "setpriv", "prlimit", "mount", "pivot_root"))):
         return "limits only"
-    with tempfile.TemporaryDirectory() as empty:
+    with tempfile.TemporaryDirectory() as folder:
+        empty = Path(folder, "course")
+        empty.mkdir()
         try:
             process = Sandbox(empty, ["/bin/sh", "-c", "test ! -e /proc/1/root/home && echo inside"], isolated=True)
             said = process.stdout.read()
@@ -60,6 +69,7 @@ class Sandbox:
 
     Args:
         course: a folder whose content the process sees read-only, beside a scratch folder ``notebooks``, where it starts.
+            What the sandbox itself needs goes beside it.
         command: program and arguments.
         limits: a ``Limits``.
         isolated: whether to use namespaces.
@@ -68,7 +78,7 @@ class Sandbox:
 
     def __init__(self, course, command, limits=None, *, isolated, slot=0):
         self.limits, self.killed, self._errors = limits or Limits(), None, bytearray()
-        self._folder = Path(tempfile.mkdtemp(prefix="grading-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="grading-", dir=Path(course).parent))
         if isolated:
             mounts = self._folder / "root"
             mounts.mkdir()
@@ -84,7 +94,8 @@ class Sandbox:
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=cwd,
                                          env=environment, start_new_session=True)  # fmt: skip
         self.stdin, self.stdout = self._process.stdin, self._process.stdout
-        self.deadline = time.monotonic() + self.limits.wall
+        self._begun = self._awake = time.monotonic()
+        self._cpu, self._cpu_heard, self._cpu_seen = 0.0, 0.0, 0.0
         self.peak = 0
         """Bytes that its processes held at once, as far as seen."""
         self._over = threading.Event()
@@ -125,14 +136,26 @@ class Sandbox:
         """The end of what it wrote to stderr."""
         return self._errors.decode(errors="replace")
 
+    def heard(self):
+        """The process said something: its time for that starts anew."""
+        self._awake, self._cpu_heard = time.monotonic(), self._cpu
+
     def _watch(self):
         while not self._over.wait(0.1):
-            if time.monotonic() > self.deadline:
-                self.kill("it ran out of time")
-            held = sum(map(_resident, _family(self._process.pid)))
+            processes, now = [_look(pid) for pid in _family(self._process.pid)], time.monotonic()
+            held, self._cpu = sum(p.memory for p in processes), max(self._cpu, sum(p.cpu for p in processes))
             self.peak = max(self.peak, held)
+            if any(p.running for p in processes) or self._cpu > self._cpu_seen or not processes:
+                self._awake = now
+            self._cpu_seen = self._cpu
             if held > self.limits.memory:
                 self.kill(f"it took more than {self.limits.memory / 2**30:.1f} GiB of memory")
+            elif self._cpu - self._cpu_heard > self.limits.cell + GRACE:
+                self.kill(f"it ran longer than {self.limits.cell:g} s and did not react")
+            elif now - self._awake > self.limits.idle:
+                self.kill(f"it slept longer than {self.limits.idle:g} s")
+            elif now - self._begun > self.limits.wall:
+                self.kill(f"it took longer than {self.limits.wall:g} s in all")
 
     def _drain(self):
         while chunk := self._process.stderr.read1(65536):
@@ -221,8 +244,19 @@ def _family(pid):
     return pids
 
 
-def _resident(pid):
+class _Seen(NamedTuple):
+    running: bool
+    cpu: float  # seconds, with children that ended
+    memory: int  # bytes
+
+
+def _look(pid):
     try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, IndexError, ValueError):
-        return 0
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        states = [fields[0]]
+        if fields[17] != "1":  # threads
+            states += [path.read_text().rpartition(")")[2].split()[0] for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except (OSError, IndexError):
+        return _Seen(False, 0.0, 0)
+    ticks, pages = sum(map(int, fields[11:15])), int(fields[21])
+    return _Seen(bool({"R", "D"} & set(states)), ticks / os.sysconf("SC_CLK_TCK"), pages * os.sysconf("SC_PAGE_SIZE"))

@@ -1,6 +1,5 @@
 """From a notebook to a record: repaired, executed, each task's function called and scored, whatever happens on the way."""
 
-import contextlib
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,6 +166,4 @@ def _by_hand(name, source, repaired):
         ids = [own["id"] for own in repaired.cells if cell is not None and own["of"] == cell.id]
         words = [own["source"] for own in repaired.cells if own["id"] in ids and own["kind"] == "markdown"]
         items.append({"name": what, "points": points, "ids": ids, "words": "\n\n".join(words)})
-    with contextlib.suppress(IndexError):
-        items[0]["cell"] = cells[0].id
     return items

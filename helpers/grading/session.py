@@ -1,7 +1,6 @@
 """The grader's side of one submission's process: send it the cells, host the network that it asks, take arrays back."""
 
 import sys
-import threading
 import time
 from dataclasses import dataclass, field
 
@@ -11,9 +10,6 @@ import torch
 from helpers.grading.sandbox import Limits, Sandbox
 from helpers.grading.wire import WireError, receive, send
 
-CELL_SECONDS, CALL_SECONDS = 30, 20
-GRACE = 5  # seconds beyond, before what does not react is killed
-START_SECONDS = 60
 MOST_BYTES = 128 * 2**20  # of all that one process may send
 MOST_ROWS = 20_000  # that it may ask the network about, in one call
 
@@ -73,19 +69,17 @@ class Session:
         Raises:
             Died: ``during`` is then the id of the cell at work.
         """
-        with self._clock(START_SECONDS, "the start"):
-            message = {"cells": cells, "functions": functions, "seconds": CELL_SECONDS}
-            self._send(message)
-            self._expect("imported")
+        self._send({"cells": cells, "functions": functions, "seconds": self.limits.cell})
+        self._expect("imported")
         self.seconds["start"] = time.monotonic() - self.started
         begun, results = time.monotonic(), {}
         for name in [*(cell["id"] for cell in cells), "sliders"]:
-            with self._clock(CELL_SECONDS + GRACE, name):
-                self._expect("begins")
-                told, _ = self._expect("cell")
+            self._during = name
+            self._expect("begins")
+            told, _ = self._expect("cell")
             results[name] = _plain(told)
-        with self._clock(GRACE, "the end"):
-            self._expect("ready")
+        self._during = "the end"
+        self._expect("ready")
         self.seconds["notebook"] = time.monotonic() - begun
         return results
 
@@ -101,14 +95,14 @@ class Session:
                 arrays[str(number)] = np.ascontiguousarray(value)
                 value = str(number)
             told.append((kind, self.facts if kind == "model" else value))
-        with self._clock(CALL_SECONDS + GRACE, function):
-            request = {"call": function, "arguments": told, "blocked": list(blocked), "seconds": CALL_SECONDS}
-            self._send(request, arrays)
-            while True:
-                message, arrays = self._receive()
-                if "model" not in message:
-                    break
-                self._send(*self._evaluate(message["model"], arrays, answer))
+        self._during = function
+        request = {"call": function, "arguments": told, "blocked": list(blocked), "seconds": self.limits.cell}
+        self._send(request, arrays)
+        while True:
+            message, arrays = self._receive()
+            if "model" not in message:
+                break
+            self._send(*self._evaluate(message["model"], arrays, answer))
         if "returned" in message:
             answer.kind, answer.arrays = str(message["returned"]), arrays
         else:
@@ -150,6 +144,7 @@ class Session:
     def _receive(self):
         try:
             message, arrays = receive(self.sandbox.stdout)
+            self.sandbox.heard()
         except (EOFError, OSError):
             self._fail(None)
         except WireError as error:
@@ -168,22 +163,6 @@ class Session:
             how = f"signal {number}" if number > 0 else f"status {status}"
             reason = f"its process ended by itself ({how}{': ' + last[0][:200] if last else ''})"
         raise Died(reason, self._during)
-
-    def _clock(self, seconds, during):
-        self._during = during
-        return _Timer(seconds, lambda: self.sandbox.kill(f"it ran longer than {seconds - GRACE:g} s and did not react"))
-
-
-class _Timer:
-    def __init__(self, seconds, action):
-        self._timer = threading.Timer(seconds, action)
-        self._timer.daemon = True
-
-    def __enter__(self):
-        self._timer.start()
-
-    def __exit__(self, *_):
-        self._timer.cancel()
 
 
 def _plain(told):

@@ -33,7 +33,7 @@ class Line:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(2, 1)  # what bypasses sys.stdout is no message
         self._lock, self._busy, self._late = threading.RLock(), False, False
-        signal.signal(signal.SIGALRM, self._ring)
+        signal.signal(signal.SIGPROF, self._ring)
 
     def tell(self, message, arrays=None):
         with self._whole():
@@ -50,13 +50,13 @@ class Line:
 
     @contextmanager
     def clock(self, seconds):
-        """OutOfTime is raised after ``seconds``, and every second from then on, should it be caught."""
+        """OutOfTime is raised after ``seconds`` of CPU time, and every second from then on, should it be caught."""
         self._late = False
-        signal.setitimer(signal.ITIMER_REAL, seconds, 1)
+        signal.setitimer(signal.ITIMER_PROF, seconds, 1)
         try:
             yield
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
 
     @contextmanager
     def _whole(self):

@@ -53,7 +53,7 @@ class Given:
     size = 32
 
     def __init__(self, seed):
-        self.seed = seed
+        self.seed, self._pictures = seed, ()
 
     def rng(self, *words):
         """A generator for one purpose, named by integers."""
@@ -73,12 +73,19 @@ class Given:
     def facts(self):
         return {"name": "scenes", "classes": self.network.classes, "input_size": self.size, "part": "shape", "images": "scenes"}
 
+    def prepare(self):
+        """Compute what is the same for all, before several threads ask for it."""
+        self.pictures(24)
+        return self.target, self.predicted
+
     def pictures(self, n):
         """(n, 3, 32, 32) float32 in (0, 1), without 0.5, which is as far from black as from white: drawn for this seed."""
-        scenes = [render(sample_scene("train", i, seed=1000 + self.seed))[0] for i in range(n)]
-        pixels = torch.from_numpy(np.stack(scenes)).float() / 255
-        pixels = 0.02 + 0.96 * torch.nn.functional.avg_pool2d(pixels, 64 // self.size)
-        return torch.where((pixels - 0.5).abs() < 1e-3, 0.49, pixels)
+        if len(self._pictures) < n:
+            scenes = [render(sample_scene("train", i, seed=1000 + self.seed))[0] for i in range(n)]
+            pixels = torch.from_numpy(np.stack(scenes)).float() / 255
+            pixels = 0.02 + 0.96 * torch.nn.functional.avg_pool2d(pixels, 64 // self.size)
+            self._pictures = torch.where((pixels - 0.5).abs() < 1e-3, 0.49, pixels)
+        return self._pictures[:n]
 
     @cached_property
     def pixels(self):

@@ -41,7 +41,7 @@ def _clock(seconds):
 
 
 def precheck(path, *, seconds=120) -> list[tuple[str, str | None]]:
-    """Run a notebook: (cell id, error or None) for each check cell and each other cell that fails; "sliders" for its controls."""
+    """Run a notebook: (cell id, error or None) for each check cell and each cell that fails; its controls are "sliders"."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         notebook = nbformat.read(path, as_version=4)

@@ -9,15 +9,14 @@ from pathlib import Path
 
 import mistune
 import nbformat
-from jinja2 import Environment
+from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
 from helpers.files import written_whole
-from helpers.grading import templates
 from helpers.grading.book import mark_of
 from helpers.grading.score import BY_HAND, by_hand_cells, points_of
 
-_ENVIRONMENT = Environment(autoescape=True)
+_ENVIRONMENT = Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True)
 _PNG = "iVBORw0KGgo"  # how one begins in base64
 _markdown = mistune.create_markdown(escape=True, plugins=["table"])
 
@@ -39,7 +38,7 @@ def write_student(out, student, records, sources, marks, total, before=None, aft
         ]  # fmt: skip
         shown[name] = {**record, "by_hand": items}
     link = [other and (other, f"{student_file(other)}.html") for other in (before, after)]
-    page = _ENVIRONMENT.from_string(templates.STUDENT).render(
+    page = _ENVIRONMENT.get_template("student.html").render(
         title=student, student=student, records=shown, total=total, before=link[0], after=link[1])  # fmt: skip
     _write(Path(out) / "students" / f"{student_file(student)}.html", page)
 
@@ -48,7 +47,7 @@ def write_overview(out, records, summaries, isolated):
     """index.html: how each task went, and a line for each student."""
     rows = [(student, f"students/{student_file(student)}.html", total) for student, total in summaries.items()]
     first = next(iter(summaries.values()), {"notebooks": {}, "totals": {}})
-    page = _ENVIRONMENT.from_string(templates.OVERVIEW).render(
+    page = _ENVIRONMENT.get_template("overview.html").render(
         title="Grades", rows=rows, isolated=isolated, waiting=sum(total["waiting"] for total in summaries.values()),
         names=list(first["notebooks"]), points={name: points_of(name) for name in first["notebooks"]},
         totals=[(name, of) for name, (_, of) in first["totals"].items()], tasks=_tasks(records))  # fmt: skip

@@ -2,7 +2,8 @@
 
 Where Linux allows it (as root, or with unprivileged user namespaces), the process gets namespaces of its own through
 util-linux: it sees the system's and Python's files read-only, a course folder, and nothing else; it has no network, sees no
-other process, and can neither gain privileges nor make namespaces. Elsewhere only the limits remain: ``isolation()`` says which.
+other process, and can neither gain privileges nor make namespaces. Elsewhere only the limits remain; ``isolation()`` says
+which.
 
 What the walls do not stop: flaws in the kernel itself, and using memory in ways that no process is charged for (memfd); for
 a course of real adversaries run the whole grader in a virtual machine.
@@ -17,10 +18,12 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+
+from helpers.grading.processes import family, look
 
 GRACE = 5  # CPU seconds beyond ``cell``, for the process to stop by itself
 _COURSE = "/course"
@@ -91,8 +94,8 @@ class Sandbox:
                 (self._folder / path.name).symlink_to(path.resolve())
             command = [*_limited(self.limits), *command] if shutil.which("prlimit") else command
             environment = _environment(self._folder)
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=cwd,
-                                         env=environment, start_new_session=True)  # fmt: skip
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        self._process = subprocess.Popen(command, **pipes, cwd=cwd, env=environment, start_new_session=True)
         self.stdin, self.stdout = self._process.stdin, self._process.stdout
         self._begun = self._awake = time.monotonic()
         self._cpu, self._cpu_heard, self._cpu_seen = 0.0, 0.0, 0.0
@@ -106,21 +109,16 @@ class Sandbox:
     def kill(self, reason):
         """End it and all its processes; the first reason given stays in ``killed``."""
         self.killed = self.killed or reason
-        try:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+        for pid in family(self._process.pid)[::-1]:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
 
     def close(self) -> int:
         """End it, wait, clean up; the exit status (negative: a signal), or that of the command inside."""
-        try:
+        with suppress(OSError):
             self.stdin.close()
-        except OSError:
-            pass
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self._process.wait(1)  # an orderly end, if it is coming
-        except subprocess.TimeoutExpired:
-            pass
         self.kill(self.killed)
         status = self._process.wait()
         self._over.set()
@@ -142,7 +140,7 @@ class Sandbox:
 
     def _watch(self):
         while not self._over.wait(0.1):
-            processes, now = [_look(pid) for pid in _family(self._process.pid)], time.monotonic()
+            processes, now = [look(pid) for pid in family(self._process.pid)], time.monotonic()
             held, self._cpu = sum(p.memory for p in processes), max(self._cpu, sum(p.cpu for p in processes))
             self.peak = max(self.peak, held)
             if any(p.running for p in processes) or self._cpu > self._cpu_seen or not processes:
@@ -226,37 +224,8 @@ def _visible():
 
 def _environment(home):
     """Nothing of the caller's own."""
-    return {"PATH": f"{sys.prefix}/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LANG": "C.UTF-8", "HOME": f"{home}/tmp", "USER": "student",
-            "TMPDIR": f"{home}/tmp", "PYTHONPATH": str(home), "HELPERS_DATA": f"{home}/data", "OMP_NUM_THREADS": "1",
+    return {"PATH": f"{sys.prefix}/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LANG": "C.UTF-8",
+            "HOME": f"{home}/tmp", "USER": "student", "TMPDIR": f"{home}/tmp", "IPYTHONDIR": f"{home}/tmp/ipython",
+            "PYTHONPATH": str(home), "PYTHONDONTWRITEBYTECODE": "1", "HELPERS_DATA": f"{home}/data", "OMP_NUM_THREADS": "1",
             "MPLBACKEND": "module://matplotlib_inline.backend_inline", "MPLCONFIGDIR": f"{home}/matplotlib",
-            "PYTHONDONTWRITEBYTECODE": "1", "IPYTHONDIR": f"{home}/tmp/ipython", "TORCH_HOME": f"{home}/torch"}  # fmt: skip
-
-
-def _family(pid):
-    """The process and all that descend from it, also in other process namespaces."""
-    pids = [pid]
-    for each in pids:
-        try:
-            for thread in os.listdir(f"/proc/{each}/task"):
-                pids += map(int, Path(f"/proc/{each}/task/{thread}/children").read_text().split())
-        except OSError:
-            pass
-    return pids
-
-
-class _Seen(NamedTuple):
-    running: bool
-    cpu: float  # seconds, with children that ended
-    memory: int  # bytes
-
-
-def _look(pid):
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        states = [fields[0]]
-        if fields[17] != "1":  # threads
-            states += [path.read_text().rpartition(")")[2].split()[0] for path in Path(f"/proc/{pid}/task").glob("*/stat")]
-    except (OSError, IndexError):
-        return _Seen(False, 0.0, 0)
-    ticks, pages = sum(map(int, fields[11:15])), int(fields[21])
-    return _Seen(bool({"R", "D"} & set(states)), ticks / os.sysconf("SC_CLK_TCK"), pages * os.sysconf("SC_PAGE_SIZE"))
+            "TORCH_HOME": f"{home}/torch"}  # fmt: skip

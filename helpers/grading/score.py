@@ -1,5 +1,6 @@
 """From a notebook to a record: repaired, executed, each task's function called and scored, whatever happens on the way."""
 
+import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,8 +64,8 @@ def grade_notebook(path, source, setting, *, slot=0) -> dict:
 
     Returns:
         {"problem": why nothing could be executed, or None; "tasks": [{"name", "points", "earned", "checks": [{"text", "points",
-        "earned", "reason"}]}]; "by_hand": [{"name", "points", "words" or "cells"}]; "cells": id → {"error", "text", "pictures"};
-        "errors", "remarks": [text]; "seconds": {...}; "peak": bytes}
+        "earned", "reason"}]}]; "by_hand": [{"name", "points", "ids", "words"}]; "cells": id → {"error", "text", "pictures"};
+        "errors", "remarks": [text]; "seconds": {"start", "notebook", "total"}; "peak": bytes}
     """
     name = Path(source).stem
     record = {"problem": None, "tasks": [], "by_hand": [], "cells": {}, "errors": [], "remarks": [], "seconds": {}, "peak": 0}
@@ -79,7 +80,9 @@ def grade_notebook(path, source, setting, *, slot=0) -> dict:
         return record
     record["remarks"] = repaired.remarks
     record["by_hand"] = _by_hand(name, source, repaired)
+    begun = time.monotonic()
     _execute(record, repaired, tasks_of(name), setting, slot)
+    record["seconds"]["total"] = time.monotonic() - begun
     errors = [(cell["id"], record["cells"].get(cell["id"], {}).get("error")) for cell in [*repaired.cells, {"id": "sliders"}]]
     record["errors"] = [f"{name}: {error}" for name, error in errors if error]
     shown = {name for item in record["by_hand"] for name in item["ids"]}
@@ -94,7 +97,7 @@ def _execute(record, repaired, tasks, setting, slot):
     """Run and score, in as many processes as it takes, each without what killed the one before."""
     fatal, done = {}, {}
     code = [{"id": cell["id"], "source": cell["source"]} for cell in repaired.cells if cell["kind"] == "code"]
-    for attempt in range(ATTEMPTS):
+    for _ in range(ATTEMPTS):
         session = Session(setting.course, setting.given.network, setting.given.facts, isolated=setting.isolated, slot=slot,
                           limits=setting.limits)  # fmt: skip
         with session:

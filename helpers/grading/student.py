@@ -16,9 +16,8 @@ import numpy as np
 import torch
 
 from helpers.grading.cells import Cells
+from helpers.grading.remote import RemoteModel, to_array
 from helpers.grading.wire import receive, send
-
-MOST_RETURNED = 32 * 2**20  # bytes, of one function
 
 
 class OutOfTime(BaseException):
@@ -77,93 +76,15 @@ class Line:
             raise OutOfTime
 
 
-class RemoteModel(torch.nn.Module):
-    """A network that lives in the grader's process. Here it is a function from pixels to logits, differentiable once; the
-    grader counts every row that it was asked for, and its weights are nowhere in this process."""
-
-    def __init__(self, line, facts):
-        super().__init__()
-        self.line, self.device = line, torch.device("cpu")
-        for name, value in facts.items():
-            setattr(self, name, tuple(value) if isinstance(value, list) else value)
-
-    def forward(self, pixels):
-        return _Logits.apply(pixels, self.line)
-
-
-class _Logits(torch.autograd.Function):
-    @staticmethod
-    def forward(pixels, line):
-        return _asked(line, {"model": "logits"}, {"points": pixels}).to(pixels.dtype)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        pixels, ctx.line = inputs
-        ctx.save_for_backward(pixels)
-
-    @staticmethod
-    def backward(ctx, weights):
-        return _Gradient.apply(ctx.saved_tensors[0], weights, ctx.line), None
-
-    @staticmethod
-    def vmap(info, in_dims, pixels, line):
-        pixels = pixels.movedim(in_dims[0], 0)
-        return _Logits.apply(pixels.flatten(0, 1), line).unflatten(0, pixels.shape[:2]), 0
-
-
-class _Gradient(torch.autograd.Function):
-    """Of the sum of logits × weights, with respect to the pixels. Without one of its own: ReLU networks hardly have any."""
-
-    @staticmethod
-    def forward(pixels, weights, line):
-        return _asked(line, {"model": "gradient"}, {"points": pixels, "weights": weights}).to(pixels.dtype)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        pass
-
-    @staticmethod
-    def backward(ctx, _):
-        raise NotImplementedError("this network has first derivatives only")
-
-    @staticmethod
-    def vmap(info, in_dims, pixels, weights, line):
-        def spread(values, dim):
-            values = values.expand(info.batch_size, *values.shape) if dim is None else values.movedim(dim, 0)
-            return values.flatten(0, 1)
-
-        both = [spread(values, dim) for values, dim in zip((pixels, weights), in_dims, strict=False)]
-        return _Gradient.apply(*both, line).unflatten(0, (info.batch_size, -1)), 0
-
-
-def _asked(line, message, tensors):
-    reply, arrays = line.ask(message, {name: _array(value) for name, value in tensors.items()})
-    if "error" in reply:
-        raise ValueError(reply["error"])
-    return torch.from_numpy(arrays["answer"])
-
-
-def _array(value):
-    if isinstance(value, torch.Tensor):
-        value = value.detach().cpu()
-        value = (value.float() if value.dtype in (torch.bfloat16, torch.float16) else value).numpy()
-    value = np.asarray(value)
-    if value.dtype.kind not in "biuf":
-        raise TypeError(f"an array of {value.dtype} where numbers were expected")
-    if value.nbytes > MOST_RETURNED:
-        raise ValueError(f"an array of {value.nbytes / 2**20:.0f} MiB, of at most {MOST_RETURNED / 2**20:.0f}")
-    return np.ascontiguousarray(value).reshape(value.shape)
-
-
 def packed(value) -> tuple[str, dict]:
     """What a function returned as (kind, name → array); a dict's keys become text, and a tuple's places."""
     if isinstance(value, dict):
-        return "dict", {str(key): _array(each) for key, each in value.items()}
+        return "dict", {str(key): to_array(each) for key, each in value.items()}
     if isinstance(value, (tuple, list)) and any(isinstance(each, (torch.Tensor, np.ndarray)) for each in value):
-        return "tuple", {str(place): _array(each) for place, each in enumerate(value)}
+        return "tuple", {str(place): to_array(each) for place, each in enumerate(value)}
     if value is None:
         raise TypeError("it returned None: is a `return` missing?")
-    return "array", {"": _array(value)}
+    return "array", {"": to_array(value)}
 
 
 def _blocked(*args, **kwargs):
@@ -175,11 +96,16 @@ def _blocked(*args, **kwargs):
 @contextmanager
 def blocked(names):
     """Within this block the functions "module:name" and methods "module:Class.name" raise, however they were imported."""
-    undo = []
+    undo, hidden = [], []
     try:
         for name in names:
             module, _, path = name.partition(":")
             *within, last = path.split(".")
+            if not module.startswith("helpers") and module not in sys.modules:
+                sys.modules[module] = None  # may not be imported now either; importing it here would cost seconds
+                hidden.append(module)
+            if sys.modules.get(module, undo) is None:
+                continue
             try:
                 owner = importlib.import_module(module)
                 for part in within:
@@ -196,6 +122,8 @@ def blocked(names):
                 setattr(owner, last, type(_blocked)(code, {"__builtins__": __builtins__}))
         yield
     finally:
+        for module in hidden:
+            sys.modules.pop(module, None)
         for owner, last, old in reversed(undo):
             setattr(owner, last, old)
 

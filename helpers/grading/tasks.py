@@ -28,8 +28,8 @@ class Generator:
 
 @dataclass(frozen=True)
 class Task:
-    """``judge(given, call)`` yields (points, what is checked, None or the reason why the points are lost); the points of all its
-    checks add up to ``points``. ``call(*arguments)`` calls the student's function and returns an ``Answer``."""
+    """``judge(given, call)`` yields (points, what is checked, None or the reason why they are lost) for each check; their
+    points add up to ``points``. ``call(*arguments)`` calls the student's function and returns an ``Answer``."""
 
     notebook: str
     name: str
@@ -63,7 +63,7 @@ class Given:
     def network(self):
         rng, network = self.rng(1), build_embedded("scenes")
         state = load_model("scenes", device="cpu").state_dict()
-        for name, values in state.items():
+        for values in state.values():
             if values.is_floating_point() and values.numel() > 1:
                 values += 0.1 * float(values.std()) * torch.from_numpy(rng.standard_normal(tuple(values.shape))).to(values)
         network.load_state_dict(state)

@@ -61,8 +61,11 @@ def my_baseline(given, call):
         expected = make_baseline(name, None, pixels)
         yield 2, name, same(call(name, pixels, Generator(given.seed + 1)), expected, mistakes, tolerance=1e-5)
     first, again, other = (call("noise", pixels, Generator(given.seed + i)) for i in (1, 1, 2))
-    yield 2, "noise: uniform in [0, 1], a field of its own for each picture, from the generator", _not_noise(
-        *(answer.arrays.get("", np.empty(0)) for answer in (first, again, other)), pixels, first.problem)
+    yield (
+        2,
+        "noise: uniform in [0, 1], a field of its own for each picture, from the generator",
+        _not_noise(*(answer.arrays.get("", np.empty(0)) for answer in (first, again, other)), pixels, first.problem),
+    )
 
 
 def _not_noise(first, again, other, pixels, problem):
@@ -166,8 +169,11 @@ def my_retained_accuracy(given, call):
     yield 12, "the share of pictures still given the target, at each fraction", same(answer, expected, mistakes)
     fill = given.pictures(24)[12:].flip(0)
     upside_down = call(MODEL, pixels, _upside_down(maps), target, _FRACTIONS, fill)
-    yield 8, "other maps, a fill of its own for each picture", same(
-        upside_down, _retained(given, pixels, _upside_down(maps), target, fill))
+    yield (
+        8,
+        "other maps, a fill of its own for each picture",
+        same(upside_down, _retained(given, pixels, _upside_down(maps), target, fill)),
+    )
     second = given.logits(pixels).argsort(1, descending=True)[:, 1]
     others = torch.where(torch.arange(12) % 2 == 0, target, second)
     answer = call(MODEL, pixels, maps, others, [0.0, 0.5], grey)
@@ -199,4 +205,12 @@ def my_steps_quality(given, call):
         yield points, f"the mean over fractions for {steps[0]} and {steps[1]} steps", same(answer, expected)
 
 
-TASKS = (my_integrated_gradients, my_baseline, my_expected_gradients, my_nodes, my_steps, my_retained_accuracy, my_steps_quality)
+TASKS = (
+    my_integrated_gradients,
+    my_baseline,
+    my_expected_gradients,
+    my_nodes,
+    my_steps,
+    my_retained_accuracy,
+    my_steps_quality,
+)

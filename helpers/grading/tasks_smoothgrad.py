@@ -9,8 +9,8 @@ from helpers.grading.tasks import MODEL, Generator, gradients, keys, same, task,
 
 _GRADIENT = ["helpers.gradients:saliency", "helpers.gradients:input_gradient", "helpers.gradients:stream",
              "captum.attr:Saliency.attribute", "captum.attr:InputXGradient.attribute"]  # fmt: skip
-SMOOTHGRAD = ["helpers.smoothgrad:smoothgrad", "helpers.smoothgrad:smoothgrad_counts", "helpers.smoothgrad:smoothgrad_aggregates",
-              "helpers.smoothgrad:_run", "captum.attr:NoiseTunnel.attribute"]  # fmt: skip
+SMOOTHGRAD = ["helpers.smoothgrad:smoothgrad", "helpers.smoothgrad:smoothgrad_counts",
+              "helpers.smoothgrad:smoothgrad_aggregates", "helpers.smoothgrad:_run", "captum.attr:NoiseTunnel.attribute"]  # fmt: skip
 _NOISE = ["helpers.smoothgrad:noise_field", "helpers.smoothgrad:_field"]
 _AGGREGATE = ["helpers.aggregates:make_accumulator", "helpers.aggregates:Mean.update", "helpers.aggregates:Variance.update",
               "helpers.aggregates:TrimmedMean.update"]  # fmt: skip
@@ -48,7 +48,7 @@ def my_smoothgrad(given, call):
         "with noise of standard deviation 1": lambda: given.mean_gradient(pixels, target, fields, 1.0),
         "with the noisy copies clipped to [0, 1]": lambda: torch.stack(
             [given.gradient((pixels + NOISE * field).clamp(0, 1), target) for field in fields]).mean(0),
-        "the map of the predicted class, not of the target": lambda: given.mean_gradient(pixels, given.predicted, fields, NOISE),
+        "the map of the predicted class": lambda: given.mean_gradient(pixels, given.predicted, fields, NOISE),
     }  # fmt: skip
     yield 4, "the mean of the signed gradients at pixels + noise × field", same(answer, each.mean(0), mistakes)
     fewer = call(MODEL, pixels, target, fields[:2], 2 * NOISE)
@@ -142,7 +142,10 @@ def my_aggregate(given, call):
     mistakes = {
         "mean": {"the mean of the absolute values": values.abs().mean(0)},
         "mean_square": {"the square of the mean": values.mean(0).square()},
-        "variance": {"the biased variance (divided by n)": values.var(0, unbiased=False), "the standard deviation": values.std(0)},
+        "variance": {
+            "the biased variance (divided by n)": values.var(0, unbiased=False),
+            "the standard deviation": values.std(0),
+        },
         "median": {"the lower of the middle two": ordered[9], "the upper of the middle two": ordered[10]},
         "trimmed_mean": {"5 % trimmed off each end": ordered[1:-1].mean(0), "20 % trimmed off each end": ordered[4:-4].mean(0)},
         "geometric_mean": {"without the absolute value's ε": values.abs().log().mean(0).exp()},

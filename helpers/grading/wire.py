@@ -1,6 +1,6 @@
 """Messages between the grader and a student's process: JSON and arrays, nothing that could execute on arrival.
 
-A message is a dict of JSON values and a dict of numpy arrays. On the wire: two lengths, the JSON, and the arrays as safetensors.
+A message is a dict of JSON values and a dict of numpy arrays. On the wire: two lengths, the JSON, the arrays as safetensors.
 """
 
 import json

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-RIGHT = '''
+RIGHT = """
 import numpy as np
 import torch
 
@@ -120,7 +120,7 @@ def my_retained_accuracy(model, pixels, maps, target, fractions, fill):
 def my_steps_quality(model, pixels, target, baseline, steps, fractions, fill):
     maps = [my_integrated_gradients(model, pixels, target, baseline, n) for n in steps]
     return torch.stack([my_retained_accuracy(model, pixels, one, target, fractions, fill).mean() for one in maps])
-'''
+"""
 
 
 def right() -> dict:

@@ -1,10 +1,11 @@
-"""The tasks themselves, their functions called in this process: right answers earn everything, wrong ones lose what they should."""
+"""The tasks, their functions called in this process: right answers earn everything, wrong ones lose what they should."""
 
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from solutions import right
 
 from helpers.grading.score import ASSIGNMENTS, BY_HAND, TASKS, points_of
 from helpers.grading.session import Answer, Session
@@ -12,7 +13,6 @@ from helpers.grading.student import RemoteModel, call
 from helpers.grading.tasks import Given, arguments
 from helpers.integrated_gradients import integrated_gradients
 from helpers.smoothgrad import smoothgrad
-from solutions import right
 
 BY_NAME = {task.name: task for task in TASKS}
 
@@ -97,15 +97,17 @@ WRONG = {
     "my_counts": ("return {n: my_smoothgrad(model, pixels, target, fields[:n], noise) for n in counts}",
                   "gradients of a picture", 8),
     "my_noise": ("return np.random.default_rng(0).standard_normal(shape)", "another generator", 2),
-    "my_aggregate": ("return gradients.median(0).values if how == 'median' else gradients.mean(0)", "lower of the middle two", 1),
+    "my_aggregate": ("return gradients.median(0).values if how == 'median' else gradients.mean(0)",
+                     "lower of the middle two", 1),
     "my_integrated_gradients": ("return pixels * my_smoothgrad(model, pixels, target, torch.zeros(n_steps, 3, 32, 32), 0)",
                                 "gradient × input", 2),
     "my_baseline": ("return torch.zeros_like(pixels)", "relative error", 2),
-    "my_expected_gradients": ("return my_integrated_gradients(model, pixels, target, references.mean(0).expand_as(pixels), n_steps)",
+    "my_expected_gradients": ("mean = references.mean(0).expand_as(pixels)\n"
+                              "    return my_integrated_gradients(model, pixels, target, mean, n_steps)",
                               "one path from the mean", 0),
     "my_nodes": ("return np.arange(n) / n, np.full(n, 1 / n)", "relative error", 2),
     "my_steps": ("return {n: my_integrated_gradients(model, pixels, target, baseline, n) for n in steps}", "midpoint", 1),
-    "my_retained_accuracy": ("return torch.tensor([float((model(pixels).argmax(1) == target).float().mean()) for _ in fractions])",
+    "my_retained_accuracy": ("return (model(pixels).argmax(1) == target).float().mean().expand(len(fractions))",
                              "relative error", 0),
     "my_steps_quality": ("return torch.ones(len(steps))", "", 0),
 }  # fmt: skip
@@ -172,7 +174,9 @@ def test_the_network_counts_what_it_is_asked(given):
     points = given.pixels.clone().requires_grad_()
     model(points)[:, 0].sum().backward()
     assert (session.answer.logits, session.answer.gradients) == (3, 3)
-    torch.testing.assert_close(points.grad.double(), given.gradient(given.pixels, torch.zeros(3, dtype=int)), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(
+        points.grad.double(), given.gradient(given.pixels, torch.zeros(3, dtype=int)), rtol=1e-4, atol=1e-6
+    )
 
 
 def test_the_network_survives_nonsense(given):

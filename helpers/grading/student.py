@@ -138,6 +138,7 @@ def call(line, cells, request, arrays):
         "tensor": lambda name: torch.from_numpy(arrays[name].copy()),
         "array": lambda name: arrays[name].copy(),
         "generator": np.random.default_rng,
+        "tuple": tuple,
         "value": lambda value: value,
     }
     arguments = [give[kind](value) for kind, value in request["arguments"]]

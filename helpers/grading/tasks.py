@@ -127,7 +127,7 @@ def arguments(values):
         elif isinstance(value, torch.Tensor):
             told.append(("tensor", value.numpy() if value.dtype == torch.int64 else value.float().numpy()))
         else:
-            told.append(("value", value))
+            told.append(("tuple" if isinstance(value, tuple) else "value", value))
     return told
 
 

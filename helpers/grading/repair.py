@@ -45,7 +45,8 @@ def read_notebook(path):
         for cell in notebook.cells:
             source = cell.get("source", "")
             cell.source = "".join(source) if isinstance(source, list) else str(source)
-            cell.metadata = nbformat.from_dict(cell.get("metadata") or {})
+            metadata = cell.get("metadata")
+            cell.metadata = nbformat.from_dict(metadata if isinstance(metadata, dict) else {})
             cell.cell_type = str(cell.cell_type)
     except Exception as error:  # nbformat raises whatever comes to hand
         raise BadNotebook(f"not a Jupyter notebook ({type(error).__name__}: {str(error)[:200]})") from None
@@ -54,16 +55,18 @@ def read_notebook(path):
 
 def cell_id(cell) -> str | None:
     """Under which name the source would know it."""
-    return (cell.metadata.get("nbgrader") or {}).get("grade_id") or cell.get("id") or cell.metadata.get("id")
+    nbgrader = cell.metadata.get("nbgrader")
+    names = (nbgrader.get("grade_id") if isinstance(nbgrader, dict) else None, cell.get("id"), cell.metadata.get("id"))
+    return next((name for name in names if name and isinstance(name, str)), None)
 
 
 def is_solution(cell) -> bool:
-    """Whether the cell is the student's to fill in."""
+    """Whether a cell of a source notebook is the student's to fill in."""
     return bool((cell.metadata.get("nbgrader") or {}).get("solution")) or "solution" in cell.metadata.get("tags", [])
 
 
 def is_locked(cell) -> bool:
-    """Whether the grader restores it: bootstrap, parameters and check cells."""
+    """Whether the grader restores a cell of a source notebook: bootstrap, parameters and check cells."""
     return not is_solution(cell) and (cell.id in ("bootstrap", "parameters") or cell.id.startswith("check-"))
 
 

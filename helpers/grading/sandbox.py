@@ -99,6 +99,8 @@ class Sandbox:
         self.stdin, self.stdout = self._process.stdin, self._process.stdout
         self._begun = self._awake = time.monotonic()
         self._cpu, self._cpu_heard, self._cpu_seen = 0.0, 0.0, 0.0
+        self.awaited = False
+        """Whether the caller waits for it: asleep, it is idle only then."""
         self.peak = 0
         """Bytes that its processes held at once, as far as seen."""
         self._over = threading.Event()
@@ -143,7 +145,7 @@ class Sandbox:
             processes, now = [look(pid) for pid in family(self._process.pid)], time.monotonic()
             held, self._cpu = sum(p.memory for p in processes), max(self._cpu, sum(p.cpu for p in processes))
             self.peak = max(self.peak, held)
-            if any(p.running for p in processes) or self._cpu > self._cpu_seen or not processes:
+            if not self.awaited or self._cpu > self._cpu_seen or any(p.running for p in processes):
                 self._awake = now
             self._cpu_seen = self._cpu
             if held > self.limits.memory:

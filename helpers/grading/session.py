@@ -143,12 +143,15 @@ class Session:
 
     def _receive(self):
         try:
+            self.sandbox.awaited = True
             message, arrays = receive(self.sandbox.stdout)
             self.sandbox.heard()
         except (EOFError, OSError):
             self._fail(None)
         except WireError as error:
             self._fail(f"it did not keep to the protocol: {error}")
+        finally:
+            self.sandbox.awaited = False
         self._received += sum(array.nbytes for array in arrays.values()) + len(str(message))
         if self._received > MOST_BYTES:
             self._fail(f"it sent more than {MOST_BYTES / 2**20:.0f} MiB")

@@ -3,16 +3,17 @@
 ``tasks_smoothgrad`` and ``tasks_ig`` hold the tasks themselves.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, wraps
 
 import numpy as np
 import torch
 
 from helpers.gradients import input_gradient, logits_of
-from helpers.models import build_embedded, load_model
-from helpers.scenes import render, sample_scene
+from helpers.models import load_model
+from helpers.scenes import SIZE, render, sample_scene
 
 TOLERANCE = 1e-3  # relative L2 error: the network computes in float64, the student in float32
 MODEL = object()
@@ -43,6 +44,21 @@ def task(notebook, points, blocked):
     return lambda judge: Task(notebook, judge.__name__, points, tuple(blocked), judge)
 
 
+def remembered(reference):
+    """Decorator for a reference, ``reference(given, *arguments)``: computed once for a seed, whoever's answer it is held against."""
+    kept = {}
+
+    @wraps(reference)
+    def wrapper(given, *arguments):
+        plain = [x.numpy().tobytes() if isinstance(x, torch.Tensor) else repr(x).encode() for x in arguments]
+        key = (given.seed, *(hashlib.sha256(each).digest() for each in plain))
+        if key not in kept:
+            kept[key] = reference(given, *arguments)
+        return kept[key]
+
+    return wrapper
+
+
 class Given:
     """What a seed makes of the grading profile: pictures and a network that no student has seen, the same for all students.
 
@@ -61,13 +77,11 @@ class Given:
 
     @cached_property
     def network(self):
-        rng, network = self.rng(1), build_embedded("scenes")
-        state = load_model("scenes", device="cpu").state_dict()
-        for values in state.values():
-            if values.is_floating_point() and values.numel() > 1:
-                values += 0.1 * float(values.std()) * torch.from_numpy(rng.standard_normal(tuple(values.shape))).to(values)
-        network.load_state_dict(state)
-        return network.double().eval().requires_grad_(False)
+        rng, network = self.rng(1), load_model("scenes", device="cpu").requires_grad_(False)
+        for values in network.parameters():
+            if values.ndim > 1:  # of convolutions and of the linear layer
+                values += 0.05 * values.std() * torch.from_numpy(rng.standard_normal(tuple(values.shape), np.float32))
+        return network.double()
 
     @cached_property
     def facts(self):
@@ -75,16 +89,19 @@ class Given:
 
     def prepare(self):
         """Compute what is the same for all, before several threads ask for it."""
-        self.pictures(24)
+        self.large_pictures(16)
         return self.target, self.predicted
 
     def pictures(self, n):
         """(n, 3, 32, 32) float32 in (0, 1), without 0.5, which is as far from black as from white: drawn for this seed."""
+        pixels = torch.nn.functional.avg_pool2d(self.large_pictures(n), SIZE // self.size)
+        return torch.where((pixels - 0.5).abs() < 1e-3, 0.49, pixels)
+
+    def large_pictures(self, n):
+        """(n, 3, 64, 64) float32 in (0, 1), the size that the network was trained on, so that it tells them apart."""
         if len(self._pictures) < n:
             scenes = [render(sample_scene("train", i, seed=1000 + self.seed))[0] for i in range(n)]
-            pixels = torch.from_numpy(np.stack(scenes)).float() / 255
-            pixels = 0.02 + 0.96 * torch.nn.functional.avg_pool2d(pixels, 64 // self.size)
-            self._pictures = torch.where((pixels - 0.5).abs() < 1e-3, 0.49, pixels)
+            self._pictures = 0.02 + 0.96 / 255 * torch.from_numpy(np.stack(scenes)).float()
         return self._pictures[:n]
 
     @cached_property
@@ -107,10 +124,12 @@ class Given:
     def logits(self, pixels):
         return logits_of(self.network, pixels.double())
 
+    @remembered
     def gradient(self, pixels, target):
         """Reference: float64, at any points."""
         return input_gradient(self.network, pixels.double(), target)
 
+    @remembered
     def mean_gradient(self, pixels, target, fields, noise):
         """Reference: SmoothGrad on given fields."""
         return torch.stack([self.gradient(pixels + noise * field, target) for field in fields]).mean(0)

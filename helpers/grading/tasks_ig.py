@@ -5,7 +5,7 @@ import torch
 from scipy import stats
 
 from helpers.faithfulness import retained_accuracy
-from helpers.grading.tasks import MODEL, Generator, gradients, keys, same, task, wrong
+from helpers.grading.tasks import MODEL, Generator, gradients, keys, remembered, same, task, wrong
 from helpers.integrated_gradients import RULES, integrated_gradients, make_baseline, nodes_and_weights
 
 _INTEGRATED = ["helpers.integrated_gradients:integrated_gradients", "helpers.integrated_gradients:integrated_gradients_steps",
@@ -17,6 +17,7 @@ _HIDING = ["helpers.faithfulness:hide", "helpers.faithfulness:hiding_curves", "h
            "helpers.faithfulness:deletion", "helpers.faithfulness:insertion"]  # fmt: skip
 
 
+@remembered
 def _reference(given, pixels, target, baseline, n_steps, rule="midpoint"):
     return integrated_gradients(given.network, pixels.double(), target, baseline=baseline.double(), n_steps=n_steps, rule=rule)
 
@@ -144,9 +145,10 @@ def _full_ends(given, baseline, n):
     return (given.pixels - baseline) * torch.stack([given.gradient(point, given.target) for point in points]).mean(0)
 
 
-_FRACTIONS = [0.0, 0.25, 0.5, 0.75, 0.875, 1.0]  # of 32 × 32 pixels: whole numbers of them
+_FRACTIONS = [0.0, 0.5, 0.75, 0.875, 1.0]  # of 64 × 64 pixels: whole numbers of them
 
 
+@remembered
 def _retained(given, pixels, maps, target, fill, fractions=_FRACTIONS):
     kept = retained_accuracy(given.network, pixels.double(), maps.double(), fractions, fill=fill.double(), target=target)
     return kept.double().mean(0)
@@ -154,7 +156,7 @@ def _retained(given, pixels, maps, target, fill, fractions=_FRACTIONS):
 
 @task("ig_4_quality", 25, _HIDING)
 def my_retained_accuracy(given, call):
-    pixels = given.pictures(12)
+    pixels = given.large_pictures(8)
     target = given.logits(pixels).argmax(1)
     grey = torch.full_like(pixels, 0.5)
     maps = given.gradient(pixels, target).float()
@@ -166,7 +168,7 @@ def my_retained_accuracy(given, call):
     answer = call(MODEL, pixels, maps, target, _FRACTIONS, grey)
     expected = _retained(given, pixels, maps, target, grey)
     yield 12, "the share of pictures still given the target, at each fraction", same(answer, expected, mistakes)
-    fill = given.pictures(24)[12:].flip(0)
+    fill = given.large_pictures(16)[8:].flip(0)
     upside_down = call(MODEL, pixels, _upside_down(maps), target, _FRACTIONS, fill)
     yield (
         8,
@@ -174,7 +176,7 @@ def my_retained_accuracy(given, call):
         same(upside_down, _retained(given, pixels, _upside_down(maps), target, fill)),
     )
     second = given.logits(pixels).argsort(1, descending=True)[:, 1]
-    others = torch.where(torch.arange(12) % 2 == 0, target, second)
+    others = torch.where(torch.arange(8) % 2 == 0, target, second)
     answer = call(MODEL, pixels, maps, others, [0.0, 0.5], grey)
     expected = _retained(given, pixels, maps, others, grey, [0.0, 0.5])
     yield 5, "of the given target, also where the network never says it", same(answer, expected)
@@ -192,11 +194,11 @@ def _shifted(maps):
 
 @task("ig_4_quality", 25, _HIDING)
 def my_steps_quality(given, call):
-    pixels = given.pictures(8)
+    pixels = given.large_pictures(6)
     target = given.logits(pixels).argmax(1)
     for points, baseline, fill, steps in (
-        (15, torch.zeros_like(pixels), torch.full_like(pixels, 0.5), [1, 3]),
-        (10, torch.ones_like(pixels), given.pictures(16)[8:], [4, 2]),
+        (15, torch.zeros_like(pixels), torch.full_like(pixels, 0.5), [1, 2]),
+        (10, torch.ones_like(pixels), given.large_pictures(16)[10:], [3, 1]),
     ):
         maps = [_reference(given, pixels, target, baseline, n).float() for n in steps]
         expected = torch.stack([_retained(given, pixels, one, target, fill, _FRACTIONS[1:-1]).mean() for one in maps])

@@ -45,7 +45,7 @@ def task(notebook, points, blocked):
 
 
 def remembered(reference):
-    """Decorator for a reference, ``reference(given, *arguments)``: computed once for a seed, whoever's answer it is held against."""
+    """Decorator for a reference, ``reference(given, *arguments)``: computed once for a seed, not for each student."""
     kept = {}
 
     @wraps(reference)

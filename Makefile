@@ -4,8 +4,10 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 MODEL ?=
 IMAGES ?=
+SUBMISSIONS ?=
+GRADES ?= build/grades
 
-.PHONY: run test test-all lab notebooks bench lint
+.PHONY: run test test-all lab notebooks bench lint release grade
 
 run: $(VENV)/ready
 	$(BIN)/python -m helpers.run $(if $(MODEL),--model $(MODEL)) $(if $(IMAGES),--images "$(IMAGES)")
@@ -24,6 +26,13 @@ notebooks: $(VENV)/ready
 
 bench: $(VENV)/ready
 	$(BIN)/python tests/bench/bench.py
+
+release: $(VENV)/ready
+	$(BIN)/python -m helpers.release
+
+grade: $(VENV)/ready
+	@test -n "$(SUBMISSIONS)" || { echo "say which folder: make grade SUBMISSIONS=folder"; exit 2; }
+	$(BIN)/python -m helpers.grade "$(SUBMISSIONS)" --out "$(GRADES)"
 
 lint: $(VENV)/ready
 	$(BIN)/python -m ruff check .

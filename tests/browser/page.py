@@ -35,7 +35,7 @@ class Control:
         if self.kind == "slider":
             return self.element.locator(".widget-readout").inner_text()
         script = "list => list.selectedOptions[0].text" if self.kind == "dropdown" else "box => String(box.checked)"
-        return self.handle.evaluate(script)
+        return self.handle.evaluate(script).replace("\xa0", " ")
 
     def change(self, act):
         """Do something to it and wait until the kernel has answered; whether that changed the value."""
@@ -56,9 +56,9 @@ class Control:
 
     def options(self):
         """Set a list to each of its options in turn."""
-        for label in self.handle.locator("option").all_inner_texts():
-            self.change(lambda label=label: self.handle.select_option(label=label))
-            yield label
+        for index in range(self.handle.locator("option").count()):
+            self.change(lambda index=index: self.handle.select_option(index=index))
+            yield index
 
 
 class PanelOnPage:

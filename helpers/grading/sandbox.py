@@ -111,6 +111,8 @@ class Sandbox:
     def kill(self, reason):
         """End it and all its processes; the first reason given stays in ``killed``."""
         self.killed = self.killed or reason
+        if self._process.poll() is not None:
+            return  # its number may be another's by now
         for pid in family(self._process.pid)[::-1]:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)

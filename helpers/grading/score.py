@@ -103,7 +103,7 @@ def _execute(record, repaired, tasks, setting, slot):
         with session:
             try:
                 cells = [cell if cell["id"] not in fatal else {**cell, "source": ""} for cell in code]
-                record["cells"] = session.run(cells, [task.name for task in tasks])
+                record["cells"] = session.run(cells, sliders="sliders" not in fatal)
                 for task in tasks:
                     if task.name not in done:
                         done[task.name] = _judge(task, setting.given, session, fatal.get(task.name))
@@ -126,8 +126,8 @@ def _execute(record, repaired, tasks, setting, slot):
 
 
 def _judge(task, given, session, killed):
-    """The record of one task. A process that dies takes the task's own remaining points with it, and no other's: Died is
-    raised once, and the second time ``killed`` says how the first went."""
+    """The record of one task. A process that dies in it costs the task its points, and no other: Died is raised once, and in
+    the next process ``killed`` says how that went."""
     if killed:
         return lost(task, killed)
     record = {"name": task.name, "points": task.points, "earned": 0, "checks": []}

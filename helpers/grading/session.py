@@ -63,17 +63,17 @@ class Session:
     def __exit__(self, *_):
         self.sandbox.close()
 
-    def run(self, cells, functions) -> dict[str, dict]:
-        """Execute the cells: id → {"error", "text", "pictures"}; ``functions`` are the names to look for afterwards.
+    def run(self, cells, *, sliders=True) -> dict[str, dict]:
+        """Execute the cells, and move their sliders: id (or "sliders") → {"error", "text", "pictures"}.
 
         Raises:
             Died: ``during`` is then the id of the cell at work.
         """
-        self._send({"cells": cells, "functions": functions, "seconds": self.limits.cell})
+        self._send({"cells": cells, "sliders": sliders, "seconds": self.limits.cell})
         self._expect("imported")
         self.seconds["start"] = time.monotonic() - self.started
         begun, results = time.monotonic(), {}
-        for name in [*(cell["id"] for cell in cells), "sliders"]:
+        for name in [*(cell["id"] for cell in cells), *(["sliders"] if sliders else [])]:
             self._during = name
             self._expect("begins")
             told, _ = self._expect("cell")
@@ -136,10 +136,13 @@ class Session:
         return message, arrays
 
     def _send(self, message, arrays=None):
+        self.sandbox.awaited = True  # it has to read
         try:
             send(self.sandbox.stdin, message, arrays)
         except OSError:
             self._fail(None)
+        finally:
+            self.sandbox.awaited = False
 
     def _receive(self):
         try:

@@ -171,9 +171,10 @@ def main():
     for cell in start["cells"]:
         line.tell({"begins": cell["id"]})
         line.tell({"cell": cell["id"], **cells.run(cell["source"])})
-    line.tell({"begins": "sliders"})
-    line.tell({"cell": "sliders", **cells.move_sliders()})
-    line.tell({"ready": [name for name in start["functions"] if callable(cells.namespace.get(name))]})
+    if start["sliders"]:
+        line.tell({"begins": "sliders"})
+        line.tell({"cell": "sliders", **cells.move_sliders()})
+    line.tell({"ready": True})
     while True:
         try:
             request, arrays = line.hear()

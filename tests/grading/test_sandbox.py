@@ -50,7 +50,7 @@ for path in ("/x", "/course/helpers/models.py", "/usr/x", "/dev/x", "/proc/sys/k
         print("WRITTEN", path)
     except OSError:
         pass
-print([name for name in os.environ if "TOKEN" in name or "KEY" in name], min(int(p) for p in os.listdir("/proc") if p.isdigit()))
+print([name for name in os.environ if "KEY" in name], min(int(p) for p in os.listdir("/proc") if p.isdigit()))
 """,
     )
     assert said == "/course/notebooks ['helpers', 'notebooks', 'tmp'] x = 1\n[] 1\n" and status == 0

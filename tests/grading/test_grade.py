@@ -61,7 +61,7 @@ HOSTILE = {
     "killer": (after("import os, signal\nfor pid in (os.getppid(), 1, -1):\n    try:\n        os.kill(pid, signal.SIGKILL)\n"
                      "    except OSError:\n        pass"), 4, 8, ""),
     "group": (inside("import os\nos.killpg(0, 9)"), 4, 0, "my_smoothgrad"),
-    "deleter": (after("import os, shutil\nfor path in ('/course', '/tmp', os.getcwd(), '/'):\n"
+    "deleter": (after("import os, shutil\nfor path in ('/course', '/tmp', os.getcwd()):\n"
                       "    shutil.rmtree(path, ignore_errors=True)"), 4, 8, ""),
     "dies": (after("import os\nos._exit(3)"), 4, 0, "ended by itself (status 3"),
     "dies late": (inside("import ctypes\nctypes.string_at(0)"), 4, 0, "ended by itself (signal 11"),

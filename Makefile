@@ -4,17 +4,24 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 MODEL ?=
 IMAGES ?=
+SUBMISSIONS ?=
+# A process for each core, one thread in each: files, and so the cells of a notebook, stay together and in order.
+TEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+GRADES ?= build/grades
 
-.PHONY: run test test-all lab notebooks bench lint
+.PHONY: run test test-all studies lab notebooks bench lint release grade
 
 run: $(VENV)/ready
 	$(BIN)/python -m helpers.run $(if $(MODEL),--model $(MODEL)) $(if $(IMAGES),--images "$(IMAGES)")
 
 test: $(VENV)/ready
-	$(BIN)/python -m pytest -m "not slow"
+	$(TEST) -m "not slow"
 
 test-all: $(VENV)/ready
-	$(BIN)/python -m pytest
+	$(TEST)
+
+studies: $(VENV)/ready
+	$(BIN)/python -m helpers.studies
 
 lab: $(VENV)/ready
 	$(BIN)/python -m jupyter lab notebooks
@@ -24,6 +31,13 @@ notebooks: $(VENV)/ready
 
 bench: $(VENV)/ready
 	$(BIN)/python tests/bench/bench.py
+
+release: $(VENV)/ready
+	$(BIN)/python -m helpers.release
+
+grade: $(VENV)/ready
+	@test -n "$(SUBMISSIONS)" || { echo "say which folder: make grade SUBMISSIONS=folder"; exit 2; }
+	$(BIN)/python -m helpers.grade "$(SUBMISSIONS)" --out "$(GRADES)"
 
 lint: $(VENV)/ready
 	$(BIN)/python -m ruff check .

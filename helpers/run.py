@@ -8,6 +8,7 @@ python -m helpers.run --in-place                                        # refres
 import argparse
 import html
 import os
+import re
 import sys
 import tempfile
 import time
@@ -20,6 +21,7 @@ from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
 
+from helpers.colab import ROOT, stamp
 from helpers.files import written_whole
 from helpers.gradients import saliency
 from helpers.images import SOURCES, load_images
@@ -28,7 +30,6 @@ from helpers.models import DATA, load_model
 from helpers.plotting import outline, plot_maps
 from helpers.smoothgrad import smoothgrad
 
-ROOT = Path(__file__).resolve().parents[1]
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:3rem auto;padding:0 1rem}td{padding:.3rem 1rem .3rem 0}"
 )
@@ -98,10 +99,10 @@ def tidy(notebook):
 
 
 def to_html(notebook, title) -> str:
-    """A page that needs no network."""
+    """A page that needs no network: in place of a picture from elsewhere, such as a badge, stand its words."""
     exporter = HTMLExporter(mathjax_url="", require_js_url="", jquery_url="")
     page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": title}})
-    return page
+    return re.sub(r'<img alt="([^"]*)" src="https?:[^>]*>', r"\1", page)
 
 
 def write_overview(path):
@@ -174,7 +175,8 @@ def main():
         failed = [result for result in results if result["error"]]
         if arguments.in_place and not failed:
             for path in notebooks:
-                _write(path, (out / path.name).read_text(encoding="utf-8"))
+                notebook = stamp(nbformat.read(out / path.name, as_version=4), path.name)
+                _write(path, nbformat.writes(notebook) + "\n")
             if not arguments.notebooks:
                 write_overview(DATA / "overview.png")
     for result in results:

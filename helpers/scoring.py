@@ -14,7 +14,7 @@ OTHER_PART = {"shape": "letter", "letter": "shape", "patch": "shape"}
 def score(model, images, target, maps, *, fills=FILLS) -> dict[str, torch.Tensor]:
     """The measures of maps (N, C, H, W) of ``images``, each (N,):
 
-    - "total variation": roughness of the signed map, 0 … about 2.83 for white noise.
+    - "total variation": roughness of the signed map: 0 for a constant one, about 2.83 for white noise.
     - "lowest hidden, FILL" (higher is better) and "highest hidden, FILL" (lower is better): the share of the four fractions
       in ``HIDDEN`` at which the network still says ``target`` when the pixels of lowest or of highest relevance are
       replaced, for each of ``fills``; without any, the total variation is left out too.

@@ -8,7 +8,7 @@ import torch
 
 from helpers.aggregates import AGGREGATES, GeometricMean
 from helpers.controls import blurred_random_map, distance_from_mean, oracle, random_map, random_network, sobel
-from helpers.gradients import saliency
+from helpers.gradients import evaluation, saliency
 from helpers.quality import correlation, relevance_mass
 from helpers.scoring import score
 from helpers.smoothgrad import smoothgrad, smoothgrad_aggregates, smoothgrad_counts
@@ -47,8 +47,9 @@ def noise_strength(model, images, target, seeds, *, n_samples=50, strengths=STRE
         else:
             half = n_samples // 2
             watched, seen = _watched(model)
-            counts = smoothgrad_counts(watched, images.pixels, target, counts=[half, n_samples], noise=noise, clip=clip,
-                                       seed=seeds)  # fmt: skip
+            with evaluation(model):  # which smoothgrad cannot see to, since ``watched`` is a plain callable
+                counts = smoothgrad_counts(watched, images.pixels, target, counts=[half, n_samples], noise=noise, clip=clip,
+                                           seed=seeds)  # fmt: skip
             maps, first = counts[n_samples], counts[half]
             other = (n_samples * maps - half * first) / (n_samples - half)
             kept = torch.cat(seen["answers"]).reshape(n_samples, -1) == target
@@ -84,7 +85,7 @@ def sample_error(model, images, target, seeds, *, counts=ALL_COUNTS, pairs=PAIRS
 
     Own measures, all divided by the reference's squared norm, from which its own variance was taken off: "error", ‖A_n − R‖²,
     R the mean of ``n_reference`` samples that none of the A_n shares; "reference error", the variance of R, which "error"
-    holds too: E ‖A_n − R‖² = V/n + V/n_reference.
+    holds too: before the division, E ‖A_n − R‖² = V/n + V/n_reference for independent samples of total variance V.
     """
     reference = smoothgrad_aggregates(model, images.pixels, target, aggregates=["mean", "variance"], n_samples=n_reference,
                                       noise=NOISE, seed=_others(seeds))  # fmt: skip
@@ -120,7 +121,7 @@ def noise_distribution(model, images, target, seeds, *, n_samples=16):
 
 def aggregation(model, images, target, seeds, *, n_samples=50):
     """Every aggregate of one set of gradients, the geometric mean with several ε, the plain gradient, and (setting "…, random
-    network") every aggregate of a network that learnt nothing.
+    network") every aggregate of half as many gradients of a network that learnt nothing.
 
     Own measure: "stability", the correlation with the map of the same aggregate from other noise.
     """

@@ -26,7 +26,7 @@ import torch
 from tqdm import tqdm
 
 from helpers import ig_studies, smoothgrad_studies, step_studies
-from helpers.checks import choose
+from helpers.checks import at_least_one, choose
 from helpers.files import written_whole
 from helpers.gradients import logits_of
 from helpers.images import load_images
@@ -76,14 +76,19 @@ class Results:
     values: dict
 
     def of(self, measure, setting, network=None) -> np.ndarray:
-        """(training seeds, N) values of a network (the first, by default)."""
+        """(training seeds, N) values of a network (the first, by default); of "contrast" and "contrast +2", which are of both
+        networks, those that ``contrast`` gives for "mass" and "mass +2"."""
+        if measure.startswith("contrast"):
+            return self.contrast(setting, "mass" + measure.removeprefix("contrast"))
         row = self.networks.index(choose(network, self.networks, "network")) if network else 0
         setting = choose(str(setting), self.settings, "setting")
         return self.values[choose(measure, self.values, "measure")][row, :, self.settings.index(setting)]
 
     def contrast(self, setting, measure="mass") -> np.ndarray:
-        """The pair contrast (``quality.pair_contrast``) of the first two networks, (training seeds, N)."""
-        first, second = self.networks[:2]
+        """The pair contrast (``quality.pair_contrast``) of the two networks, (training seeds, N)."""
+        if len(self.networks) != 2:
+            raise ValueError(f"the pair contrast needs two networks, found {', '.join(self.networks)} alone")
+        first, second = self.networks
         return (self.of(measure, setting, first) - self.of(f"{measure} other", setting, second)
                 + self.of(measure, setting, second) - self.of(f"{measure} other", setting, first)) / 2  # fmt: skip
 
@@ -96,28 +101,27 @@ class Results:
         numbers. "contrast", "contrast +2": the pair contrast, one row for both networks."""
         settings = self.settings if settings is None else [str(setting) for setting in settings]
         keys = dict(zip(settings, _as_numbers(settings), strict=True))
-        if measure.startswith("contrast"):
-            of = "mass" + measure.removeprefix("contrast")
-            return {"both networks": {keys[s]: estimate(self.contrast(s, of)) for s in settings}}
-        return {network: {keys[s]: self.estimate(measure, s, network) for s in settings} for network in self.networks}
+        rows = {"both networks": None} if measure.startswith("contrast") else {network: network for network in self.networks}
+        return {label: {keys[setting]: self.estimate(measure, setting, network) for setting in settings}
+                for label, network in rows.items()}  # fmt: skip
 
     def table(self, measures, network=None, settings=None) -> str:
-        """A line for each setting: the mean over training seeds and pictures of each measure, with its 95 % interval."""
+        """A line for each setting: the mean over training seeds and pictures of each measure, with its 95 % interval; "–" where
+        it has none."""
         settings = [str(setting) for setting in (self.settings if settings is None else settings)]
         width = max(map(len, settings))
         lines = [" " * width + "".join(f"{measure:>24}" for measure in measures)]
         for setting in settings:
-            cells = (self._cell(measure, setting, network) for measure in measures)
+            cells = (str(self.estimate(measure, setting, network).overall) if self.has(measure, setting) else "–"
+                      for measure in measures)  # fmt: skip
             lines.append(f"{setting:{width}}" + "".join(f"{cell:>24}" for cell in cells))
         return "\n".join(lines)
 
-    def _cell(self, measure, setting, network):
-        if measure.startswith("contrast"):
-            return str(estimate(self.contrast(setting, "mass" + measure.removeprefix("contrast"))).overall)
-        return str(self.estimate(measure, setting, network).overall) if self.has(measure, setting) else "–"
-
     def has(self, measure, setting=None) -> bool:
         """Whether a measure has a value for every picture of a setting, or of all."""
+        if measure.startswith("contrast"):
+            of = "mass" + measure.removeprefix("contrast")
+            return len(self.networks) == 2 and self.has(of, setting) and self.has(f"{of} other", setting)
         keys = product(self.settings if setting is None else [setting], self.networks)
         return measure in self.values and not any(np.isnan(self.of(measure, *key)).any() for key in keys)
 
@@ -147,10 +151,9 @@ def load_results(name) -> Results:
 
 def measure_here(name, model, images, *, seed=0, **sizes) -> Results:
     """The same study on one network and pictures of the reader's own; ``sizes`` (e.g. n_samples) to make it shorter."""
+    study = STUDIES[choose(name, STUDIES, "study")]
     target = logits_of(model, images.pixels).argmax(1)
-    found = STUDIES[choose(name, STUDIES, "study")].measure(
-        model, images, target, _noise_seeds(range(len(images)), seed), **sizes
-    )
+    found = study.measure(model, images, target, _noise_seeds(range(len(images)), seed), **sizes)
     measures = list(dict.fromkeys(measure for row in found.values() for measure in row))
     values = {measure: _stacked(found, measure, len(images))[None, None] for measure in measures}
     named = getattr(model, "name", "network")
@@ -165,21 +168,22 @@ def recompute(results, *, n=3, seed=0) -> str:
         a line that says what was compared.
 
     Raises:
-        AssertionError: a value differs by more than 0.002 × max(1, itself); of the hiding measures, which step, more than 2 %.
+        AssertionError: a value differs by more than 0.002 of itself or of the measure's mean size, if that is larger (but below
+            1); of the hiding measures, which step, more than 2 % of the values do. Or the study's settings have changed.
     """
     rng = np.random.default_rng(seed)
     network, training_seed = rng.integers(len(results.networks)), rng.integers(len(results.training_seeds))
     places = np.sort(rng.choice(len(results.pictures), n, replace=False))
     arguments = results.name, results.networks[network], results.training_seeds[training_seed], results.pictures[places]
     settings, again = _compute(*arguments)
-    assert settings == results.settings, (
-        f"the settings of {results.name} have changed: python -m helpers.studies {results.name}"
-    )
+    same = settings == results.settings and set(again) == set(results.values)
+    assert same, f"the settings or measures of {results.name} have changed: python -m helpers.studies {results.name}"
     stepped, n_stepped = 0, 0
     for measure, values in again.items():
         stored = results.values[measure][network, training_seed][:, places]
         assert (np.isnan(values) == np.isnan(stored)).all(), f"{measure}: other settings have a value"
-        off = np.nan_to_num(np.abs(values - stored) / np.maximum(1, np.abs(stored)))
+        size = np.maximum(np.abs(stored), np.clip(np.nanmean(np.abs(results.values[measure])), 1e-6, 1))
+        off = np.where(np.isnan(stored), 0, np.abs(values - stored) / size)
         if " hidden, " in measure:
             stepped, n_stepped = stepped + int((off > TOLERANCE).sum()), n_stepped + off.size
             continue
@@ -236,38 +240,53 @@ def _pictures(study):
 
 
 def compute(name, *, jobs=None):
-    """Compute a study and write data/study-NAME.npz. Finished chunks wait in build/studies/NAME until all are there."""
-    study, scratch = STUDIES[name], SCRATCH / name
+    """Compute a study and write data/study-NAME.npz, in ``jobs`` processes (default: one a core).
+
+    Finished chunks wait in build/studies/NAME until all are there, and are not computed again: after a change to the study,
+    delete that folder.
+
+    Raises:
+        ValueError: unknown study; jobs < 1; chunks that were computed by another version of the study.
+    """
+    study, scratch = STUDIES[choose(name, STUDIES, "study")], SCRATCH / name
+    jobs = os.cpu_count() if jobs is None else at_least_one(jobs, "jobs")
     pictures, excluded = _pictures(study)
     keys = product(NETWORKS, EMBEDDED[NETWORKS[0]][3], range(0, len(pictures), CHUNK))
     chunks = {key: scratch / "{}-{}-{}.npz".format(*key) for key in keys}
     waiting = [key for key, path in chunks.items() if not path.is_file()]
     fresh = get_context("spawn")  # a forked process would inherit torch's threads, and hang
     with (
-        ProcessPoolExecutor(jobs or os.cpu_count(), fresh, initializer=torch.set_num_threads, initargs=(1,)) as pool,
+        ProcessPoolExecutor(jobs, fresh, initializer=torch.set_num_threads, initargs=(1,)) as pool,
         tqdm(total=len(chunks), initial=len(chunks) - len(waiting), desc=name) as bar,
     ):
         running = [pool.submit(_compute_chunk, name, key, pictures, chunks[key]) for key in waiting]
-        for done in as_completed(running):
-            done.result()
-            bar.update()
+        try:
+            for done in as_completed(running):
+                done.result()
+                bar.update()
+        finally:
+            pool.shutdown(cancel_futures=True)  # failed or interrupted: what has not begun is for the next time
     _assemble(name, pictures, excluded, chunks)
     shutil.rmtree(scratch)
 
 
 def _compute_chunk(name, key, pictures, path):
     network, training_seed, start = key
-    settings, values = _compute(name, network, training_seed, pictures[start : start + CHUNK])
-    about = json.dumps({"settings": settings, "measures": list(values)})
+    numbers = pictures[start : start + CHUNK]
+    settings, values = _compute(name, network, training_seed, numbers)
+    about = json.dumps({"settings": settings, "measures": list(values), "pictures": numbers.tolist()})
     with written_whole(path) as whole:
         np.savez(whole, about=about, values=np.stack(list(values.values())))
 
 
 def _assemble(name, pictures, excluded, chunks):
-    training_seeds, rows = EMBEDDED[NETWORKS[0]][3], {}
+    training_seeds, rows, first = EMBEDDED[NETWORKS[0]][3], {}, None
     for key, path in chunks.items():
         with np.load(path, allow_pickle=False) as file:
             about, rows[key] = json.loads(str(file["about"])), file["values"]
+        of, first = about.pop("pictures"), first or about
+        if about != first or of != pictures[key[2] : key[2] + CHUNK].tolist():
+            raise ValueError(f"{path} is of another version of {name}: delete its folder and compute the study again")
     starts = range(0, len(pictures), CHUNK)
     values = np.stack([np.stack([np.concatenate([rows[network, training_seed, start] for start in starts], -1)
                                  for training_seed in training_seeds], 1) for network in NETWORKS], 1)  # fmt: skip
@@ -282,9 +301,12 @@ def main():
     parser.add_argument("names", nargs="*", metavar="STUDY", help=f"default: all: {', '.join(STUDIES)}")
     parser.add_argument("--jobs", type=int, help="processes (default: one a core)")
     arguments = parser.parse_args()
-    for name in arguments.names:
-        if name not in STUDIES:
-            parser.error(f"no study {name}; there are {', '.join(STUDIES)}")
+    try:
+        for name in arguments.names:
+            choose(name, STUDIES, "study")
+        at_least_one(1 if arguments.jobs is None else arguments.jobs, "--jobs")
+    except ValueError as error:
+        parser.error(str(error))
     for name in arguments.names or STUDIES:
         compute(name, jobs=arguments.jobs)
         print(DATA / f"study-{name}.npz", file=sys.stderr)

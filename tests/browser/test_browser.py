@@ -1,0 +1,48 @@
+"""Every slider of every notebook, moved with the keyboard in a real browser."""
+
+import shutil
+
+import nbformat
+import pytest
+from page import open_and_run
+from sliders import SCREENSHOTS, cut, has_sliders, with_sliders
+
+SLIDERS = with_sliders()
+
+
+def move_everything(lab, chromium, whole):
+    """Each notebook in a page of its own; what went wrong, by notebook."""
+    address, folder = lab
+    wrong = {}
+    for path in SLIDERS:
+        if whole:
+            shutil.copy(path, folder)
+        else:
+            nbformat.write(cut(path), folder / path.name)
+        page, errors = chromium.new_page(viewport={"width": 1300, "height": 1000}), []
+        page.on("console", lambda message, errors=errors: message.type == "error" and errors.append(message.text))
+        page.on("pageerror", lambda error, errors=errors: errors.append(str(error)))
+        panels = open_and_run(page, address, path.name)
+        expected = sum(map(has_sliders, nbformat.read(path, as_version=4).cells))
+        assert len(panels) == expected, f"{path.stem}: {len(panels)} panels on the page, {expected} in the notebook"
+        for i, panel in enumerate(panels):
+            errors += [f"no effect: {name}" for name in panel.without_effect()]
+            panel.element.screenshot(path=SCREENSHOTS / f"{path.stem}-{i}.png")
+        errors += page.locator("[data-mime-type='application/vnd.jupyter.error']").all_inner_texts()
+        page.evaluate("window.jupyterapp.serviceManager.sessions.shutdownAll()")
+        page.close()
+        if errors:
+            wrong[path.stem] = errors
+    return wrong
+
+
+def test_every_control_works_in_a_browser(lab, chromium):
+    """With the cells that the sliders need; nbval runs the others."""
+    assert move_everything(lab, chromium, whole=False) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", range(1, 6))
+def test_five_cold_starts_in_a_row(start, lab, chromium):
+    """The whole notebooks the first time."""
+    assert move_everything(lab, chromium, whole=start == 1) == {}

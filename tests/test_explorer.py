@@ -252,7 +252,8 @@ def test_no_figure_is_left_to_be_shown_twice(name, model, images):
 
 
 def test_a_page_without_a_kernel_shows_one_plain_line(panel):
-    line = panel._repr_mimebundle_()["text/plain"]
+    bundle = getattr(panel, "_repr_mimebundle_", lambda: {"text/plain": repr(panel)})  # ipywidgets 7 has none
+    line = bundle()["text/plain"]
     assert line == repr(panel) and "\n" not in line and "…" not in line
     assert "sliders: picture, method, noise" in line
     assert not any(noise in line for noise in ("children", "Box(", "IntSlider", "b'", "layout"))

@@ -38,11 +38,12 @@ def pip(python, *arguments):
     command = [python, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
     process = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
-    return process.stdout
 
 
 def installed(python):
-    return {package["name"]: package["version"] for package in json.loads(pip(python, "list", "--format=json"))}
+    """{package: version}"""
+    code = "import json, importlib.metadata as m; print(json.dumps({d.name: d.version for d in m.distributions()}))"
+    return json.loads(subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

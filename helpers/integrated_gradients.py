@@ -102,6 +102,18 @@ def integrated_gradients_steps(model, pixels, target=None, *, steps=(5, 10, 20, 
     return dict(zip(steps, maps, strict=True))
 
 
+def path_gradient(model, pixels, target=None, *, baseline="black", n_steps=50, rule="midpoint", batch_size=None, seed=0):
+    """Integrated Gradients without its factor (x − x′): the mean gradient on the way, Σⱼ wⱼ ∇f(x′ + αⱼ (x − x′)), signed, in
+    logits per unit of input. It sees where x = x′, where the product is blind. Args: as ``integrated_gradients``, any baseline
+    but "samples"."""
+    nodes, weights = nodes_and_weights(rule, n_steps)
+    with evaluation(model):
+        target = resolve_target(model, pixels, target, batch_size=batch_size)
+        origin = make_baseline(baseline, model, pixels, target, seed=seed)
+        (mean,) = _weighted_sums(model, pixels.detach(), target, origin, nodes, weights[None], batch_size, False)
+    return mean
+
+
 def converged_integrated_gradients(model, pixels, target=None, *, baseline="black", tolerance=0.01, max_steps=2048,
                                    input_range=(0.0, 1.0), batch_size=None, seed=0) -> ConvergedMap:  # fmt: skip
     """Integrated Gradients with as many steps as each input needs, no node evaluated twice.

@@ -11,20 +11,20 @@ HIDDEN = {"lowest": (0.5, 0.8, 0.9, 0.95), "highest": (0.02, 0.05, 0.1, 0.2)}  #
 OTHER_PART = {"shape": "letter", "letter": "shape", "patch": "shape"}
 
 
-def score(model, images, target, maps) -> dict[str, torch.Tensor]:
+def score(model, images, target, maps, *, fills=FILLS) -> dict[str, torch.Tensor]:
     """The measures of maps (N, C, H, W) of ``images``, each (N,):
 
     - "total variation": roughness of the signed map, 0 … about 2.83 for white noise.
     - "lowest hidden, FILL" (higher is better) and "highest hidden, FILL" (lower is better): the share of the four fractions
       in ``HIDDEN`` at which the network still says ``target`` when the pixels of lowest or of highest relevance are
-      replaced, for each of ``FILLS``.
+      replaced, for each of ``fills``; without any, the total variation is left out too.
     - where the part that the model names has a mask: "mass" (relevance mass on it, the primary measure), "auc" (pixel AUC),
       "mass +2" and "auc +2" (the mask dilated by 2 pixels); and the same four followed by " other", against the part that
       the *other* network reads, from which ``Results.contrast`` makes the pair contrast.
     """
-    measures = {"total variation": total_variation(maps)}
+    measures = {"total variation": total_variation(maps)} if fills else {}
     for order, fractions in HIDDEN.items():
-        for fill in FILLS:
+        for fill in fills:
             kept = retained_accuracy(model, images.pixels, maps, fractions, order=order, fill=fill, target=target)
             measures[f"{order} hidden, {fill}"] = kept.float().mean(1)
     own = getattr(model, "part", None)

@@ -6,7 +6,7 @@ MODEL ?=
 IMAGES ?=
 SUBMISSIONS ?=
 # A process for each core, one thread in each: files, and so the cells of a notebook, stay together and in order.
-TEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+TEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup
 GRADES ?= build/grades
 
 .PHONY: run test test-all studies lab notebooks bench lint release grade

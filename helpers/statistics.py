@@ -44,7 +44,8 @@ class Comparison(NamedTuple):
     adjusted: float
 
     def __str__(self):
-        return f"{self.estimate}; p = {self.p:.2g}, Holm {self.adjusted:.2g}"
+        p, adjusted = ("< 1e-10" if value < 1e-10 else f"= {value:.2g}" for value in (self.p, self.adjusted))
+        return f"{self.estimate}; p {p}, Holm {adjusted}"
 
 
 class Equivalence(NamedTuple):

@@ -6,6 +6,7 @@ import pytest
 from helpers.run import ROOT, run
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+LONG = ("smoothgrad_3_sample_count",)  # minutes on photographs: its references take hundreds of samples
 
 
 def executed(path, out, parameters):
@@ -14,9 +15,11 @@ def executed(path, out, parameters):
     return nbformat.read(out / path.name, as_version=4)
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem in LONG)) for path in NOTEBOOKS]
+)
 def test_runs_on_photographs(path, tmp_path, real_network, photos):
-    notebook = executed(path, tmp_path, {"MODEL": "squeezenet1_1", "IMAGES": str(photos)})
+    notebook = executed(path, tmp_path, {"MODEL": "squeezenet1_1", "IMAGES": str(photos), "N_PICTURES": 2})
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert any("image/png" in output.get("data", {}) for output in outputs)
     assert any("no masks" in output.get("text", "") for output in outputs), "says that the truth is not known here"

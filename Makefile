@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 MODEL ?=
 IMAGES ?=
 # A process for each core, one thread in each: files, and so the cells of a notebook, stay together and in order.
-TEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup
+TEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 .PHONY: run test test-all studies lab notebooks bench lint
 

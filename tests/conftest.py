@@ -68,13 +68,6 @@ def _table_net():
     return nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 4))
 
 
-def pytest_collection_modifyitems(items):
-    """Files stay together on one process, as the cells of a notebook must; the long runs on photographs are spread."""
-    for item in items:
-        if item.path.name != "test_real_network.py":
-            item.add_marker(pytest.mark.xdist_group(item.path.as_posix()))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
     """The networks are so small that a second thread waits more than it works, ten times over on a busy machine."""

@@ -58,7 +58,7 @@ def step_error(model, images, target, seeds, *, steps=STEPS, n_dense=N_DENSE, so
     }
 
 
-def step_quality(model, images, target, seeds, *, steps=(1, 2, 3, 5, 10, 20, 50)):
+def step_quality(model, images, target, seeds, *, steps=(1, 2, 3) + STEPS):
     """The common measures of Integrated Gradients from black, by the midpoint rule, over the number of steps; and of the plain
     gradient. Own measure: "like last", the correlation with the map of the most steps."""
     maps = integrated_gradients_steps(model, images.pixels, target, steps=steps)
@@ -77,5 +77,5 @@ def _size(maps):
 STUDIES = {
     "step_error": (step_error, 50, "test"),
     "step_error_softmax": (partial(step_error, softmax=True), 10, "test"),
-    "step_quality": (step_quality, 300, "test"),
+    "step_quality": (step_quality, 150, "test"),
 }

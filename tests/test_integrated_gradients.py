@@ -21,6 +21,7 @@ from helpers.integrated_gradients import (
     completeness_gap,
     converged_integrated_gradients,
     integrated_gradients,
+    integrated_gradients_nodes,
     integrated_gradients_steps,
     make_baseline,
     nodes_and_weights,
@@ -207,6 +208,17 @@ def test_several_numbers_of_steps_evaluate_each_distinct_node_once(rule, steps, 
     assert len(watched.rows) == 3 * distinct == len(watched.rows.flatten(1).unique(dim=0)) + (rule in ("left", "trapezoid")) * 2
     assert list(maps) == sorted(set(steps))  # black is the same row for three pictures, hence the 2
     for n, found in maps.items():
+        assert relative_l2(found, integrated_gradients(model, inputs, 0, n_steps=n, rule=rule)) < 1e-10
+
+
+def test_several_sums_from_one_pass_are_each_their_own_and_share_nodes(network_and_inputs, watch):
+    model, inputs = network_and_inputs
+    watched = watch(model)
+    wanted = [("midpoint", 3), ("left", 4), ("right", 4), ("trapezoid", 5)]
+    maps = integrated_gradients_nodes(watched, inputs, 0, nodes={key: nodes_and_weights(*key) for key in wanted})
+    assert list(maps) == wanted
+    assert len(watched.rows) == 3 * 7  # 0, ¼, ½, ¾, 1, and of the midpoints 1/6 and 5/6
+    for (rule, n), found in maps.items():
         assert relative_l2(found, integrated_gradients(model, inputs, 0, n_steps=n, rule=rule)) < 1e-10
 
 

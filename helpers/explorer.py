@@ -1,170 +1,295 @@
-"""Sliders: ipywidgets' own controls beside a figure that is redrawn as they move.
+"""Four panels with sliders: the three methods side by side, SmoothGrad, Integrated Gradients, and the path under it.
 
-The figure is a PNG in an ``Image`` widget and every control is watched with ``observe``, so that the same controls can be
-driven from plain Python (``panel.controls["noise"].value = 0.3``), where an error in a redraw is raised; on the page it is
-shown in red under the figure.
+A panel remembers the gradients of the settings seen last, so a move that changes only how they are combined or shown
+evaluates none: 50 gradients of a 224-pixel photograph are 30 MB.
 """
 
-import html
-import io
-import traceback
 from functools import lru_cache
-from pathlib import Path
 
 import ipywidgets as widgets
-from matplotlib import pyplot as plt
+import torch
 
-from helpers.files import written_whole
-from helpers.gradients import REDUCTIONS, reduce_channels, resolve_target, saliency
+from helpers.aggregates import AGGREGATES, make_accumulator
+from helpers.gradients import evaluation, logits_of, one_class, reduce_channels, saliency, stream
 from helpers.images import ImageSet
-from helpers.integrated_gradients import integrated_gradients
-from helpers.plotting import color_limits, outline, show_map, show_pixels
-from helpers.smoothgrad import smoothgrad_counts
+from helpers.integrated_gradients import (
+    BASELINES,
+    RULES,
+    completeness_gap,
+    integrated_gradients,
+    make_baseline,
+    nodes_and_weights,
+)
+from helpers.panel import MEANING, Panel, PictureRow, Subject, display_controls, plural, shown
+from helpers.plotting import color_limits
+from helpers.smoothgrad import DISTRIBUTIONS, smoothgrad
 
-DPI = 80
-
-
-class Panel(widgets.VBox):
-    """Controls over a figure over a line of status.
-
-    Args:
-        draw: called with the value of every control by name; returns (figure, status), status a line of plain text.
-        controls: name → an ipywidgets control.
-
-    Attributes:
-        controls, image (PNG), status (HTML): the widgets; ``status.value`` holds the line, or the error of the last redraw.
-    """
-
-    def __init__(self, draw, **controls):
-        self.draw, self.controls = draw, controls
-        self.image, self.status = widgets.Image(format="png"), widgets.HTML()
-        for control in controls.values():
-            if hasattr(control, "continuous_update"):
-                control.continuous_update = False
-            control.style.description_width = "90px"
-            control.layout.width = "330px"
-            control.observe(self.redraw, names="value")
-        row = widgets.Layout(display="flex", flex_flow="row wrap")
-        super().__init__([widgets.Box(list(controls.values()), layout=row), self.image, self.status])
-        self.redraw()
-
-    def redraw(self, _=None):
-        """Draw anew from the controls' values. An error is shown under the figure and raised."""
-        try:
-            figure, status = self.draw(**{name: control.value for name, control in self.controls.items()})
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format="png", dpi=DPI)
-        except Exception as error:
-            self.status.value = _in_red(error)
-            raise
-        self.image.value = buffer.getvalue()
-        self.image.width = round(figure.get_figwidth() * DPI)
-        self.status.value = html.escape(status)
-
-    def __repr__(self):  # what a page without a kernel shows; ipywidgets cuts it off after 110 characters
-        return f"[sliders: {', '.join(self.controls)}; run the notebook to move them]"
-
-
-def _in_red(error):
-    return f'<pre style="color:#b00020">{html.escape("".join(traceback.format_exception_only(error)))}</pre>'
+MOST_SAMPLES = 50
+SIGNED_AGGREGATES = ("mean", "median", "trimmed_mean")
+STEPS = (5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200)
+REMEMBERED = 6  # settings whose gradients are kept
 
 
 def explore_maps(model, images: ImageSet, *, target=None) -> Panel:
-    """Gradient, SmoothGrad and Integrated Gradients of one picture, with sliders for what they depend on.
+    """Gradient, SmoothGrad and Integrated Gradients of one picture, with sliders for what they depend on: input, map, and the
+    map's size over the input. Moving the number of samples or the display evaluates no new gradient."""
+    subject = Subject(model, images, target)
+    row = PictureRow(images, subject.mask)
+    samples_of = _samples(subject)
 
-    Moving the number of samples or the display evaluates no new gradient: the samples of one noise level are one pass.
-    """
-    targets = resolve_target(model, images.pixels, target)
-    classes = getattr(model, "classes", None)
-    names = [f"{i}: {name}" for i, name in enumerate(images.names)]
-    mask = images.masks.get(getattr(model, "part", None))
-
-    @lru_cache(maxsize=8)  # 50 maps of a 224-pixel photograph are 30 MB
-    def compute(picture, method, setting):
-        one, aim = images.pixels[picture : picture + 1], targets[picture : picture + 1]
+    @lru_cache(maxsize=32)
+    def compute(picture, method, noise, samples, steps):
+        one, aim = subject[picture]
         if method == "SmoothGrad":
-            return smoothgrad_counts(model, one, aim, counts=range(1, 51), noise=setting)
-        return saliency(model, one, aim) if method == "gradient" else integrated_gradients(model, one, aim, n_steps=setting)
-
-    # A fixed layout: a constrained one settles over several drawings, so the figure would shift under the reader's hand.
-    places = {"left": 0.01, "right": 0.99, "bottom": 0.02, "top": 0.9, "wspace": 0.04}
-    figure, axes = plt.subplots(1, 3, figsize=(7.5, 2.75), gridspec_kw=places)
-    plt.close(figure)  # it is shown by the panel, not at the end of the cell
+            return _combined(samples_of(picture, noise), "mean", samples)
+        return saliency(model, one, aim) if method == "gradient" else integrated_gradients(model, one, aim, n_steps=steps)
 
     def draw(picture, method, noise, samples, steps, show, percentile):
-        picture = names.index(picture)
-        setting, uses = {
-            "gradient": (None, ""),
-            "SmoothGrad": (noise, f", noise {noise:.2f}, {samples} sample{'s' if samples > 1 else ''}"),
-            "Integrated Gradients": (steps, f", {steps} steps"),
+        # Only what a method depends on reaches the memory and the status.
+        used, uses = {
+            "gradient": ((None, None, None), ""),
+            "SmoothGrad": ((noise, samples, None), f", noise {noise:.2f}, {plural(samples, 'sample')}"),
+            "Integrated Gradients": ((None, None, steps), f", {steps} steps"),
         }[method]
-        values = compute(picture, method, setting)
-        values = values[samples] if method == "SmoothGrad" else values
-        for ax, how in zip(axes, (None, show, "overlay"), strict=True):
-            ax.clear()
-            if how is None:
-                show_pixels(ax, images.pixels[picture])
-                ax.set_title("input", fontsize=9)
-                continue
-            reduced = reduce_channels(values.cpu(), "unsigned" if how == "overlay" else how).numpy()
-            limit = color_limits(reduced[:, None], percentile=percentile)[0, 0]
-            if how == "overlay":
-                show_pixels(ax, images.pixels[picture].mean(0, keepdim=True))
-                drawn = show_map(ax, reduced[0], limit, "unsigned")
-                drawn.set_alpha((reduced[0] / limit).clip(0, 1) * 0.9)
-                ax.set_title("size, over the input in grey", fontsize=9)
-            else:
-                show_map(ax, reduced[0], limit, how)
-                ax.set_title("red positive, blue negative" if how == "signed" else "size", fontsize=9)
-        if mask is not None:
-            for ax in axes:
-                outline(ax, mask[picture])
-        label = int(targets[picture])
-        what = classes[label] if classes else f"class {label}"
-        return figure, f"{method}{uses} · why “{what}”? · {show}, colours end at the {percentile:g}th percentile"
+        pixels, values = images.pixels[picture], compute(picture, method, *used)
+        row.picture(0, pixels, "input")
+        row.map(1, values, f"{method}\n{MEANING[show]}", show=show, percentile=percentile)
+        row.map(2, values, "size, over the input in grey", show="unsigned", percentile=percentile, over=pixels)
+        row.outline(picture)
+        return row.figure, f"{subject.about(picture)} · {method}{uses} · {shown(show, percentile)}"
 
     return Panel(
         draw,
-        picture=widgets.Dropdown(options=names, description="picture"),
+        picture=subject.control(),
         method=widgets.Dropdown(
             options=["gradient", "SmoothGrad", "Integrated Gradients"], value="SmoothGrad", description="method"
         ),
-        noise=widgets.FloatSlider(0.15, min=0, max=0.5, step=0.05, description="noise"),
-        samples=widgets.IntSlider(50, min=1, max=50, description="samples"),
-        steps=widgets.IntSlider(50, min=5, max=200, step=5, description="steps"),
-        show=widgets.Dropdown(options=list(REDUCTIONS), description="show"),
-        percentile=widgets.FloatSlider(99, min=90, max=100, step=0.5, description="percentile"),
+        noise=_noise_slider(),
+        samples=_samples_slider(),
+        steps=widgets.SelectionSlider(options=STEPS, value=50, description="steps"),
+        **display_controls(overlay=False),
     )
 
 
-class _Upload(widgets.VBox):
-    def __repr__(self):
-        return "[a button to add pictures; run the notebook to use it]"
+def explore_smoothgrad(model, images: ImageSet, *, target=None) -> Panel:
+    """SmoothGrad of one picture beside its plain gradient, with sliders for every setting.
+
+    The first n of one set of 50 gradients are combined, so the number of samples, the aggregate and the display evaluate no
+    new gradient; the picture, the noise, its distribution and clipping do.
+    """
+    subject = Subject(model, images, target)
+    row = PictureRow(images, subject.mask)
+    samples_of = _samples(subject)
+    plain = lru_cache(maxsize=32)(lambda picture: saliency(model, *subject[picture]))
+    combined = lru_cache(maxsize=32)(lambda samples, aggregate, *setting: _combined(samples_of(*setting), aggregate, samples))
+
+    def draw(picture, noise, samples, distribution, aggregate, clip, show, overlay, percentile):
+        match = "iqr" if distribution == "cauchy" else "std"  # the one that has no standard deviation
+        smooth = combined(samples, aggregate, picture, noise, distribution, match, clip)
+        pixels, how = images.pixels[picture], {"show": show, "percentile": percentile}
+        over = pixels if overlay else None
+        row.picture(0, pixels, "input")
+        row.map(1, plain(picture), f"gradient\n{MEANING[show]}", over=over, **how)
+        meaning = MEANING[show] if aggregate in SIGNED_AGGREGATES or show == "unsigned" else "size: red is large"
+        row.map(2, smooth, f"{aggregate} of {plural(samples, 'sample')}\n{meaning}", over=over, **how)
+        row.outline(picture)
+        scale = "" if match == "std" else " (interquartile range matched to the normal's, since it has no standard deviation)"
+        noisy = f"{distribution} noise {noise:.2f}{scale}, {'clipped to [0, 1]' if clip else 'not clipped'}"
+        drawn = f"{aggregate} of {plural(samples, 'sample')}, {noisy}"
+        return row.figure, f"{subject.about(picture)} · {drawn} · {shown(show, percentile, overlay)}"
+
+    return Panel(
+        draw,
+        picture=subject.control(),
+        noise=_noise_slider(),
+        samples=_samples_slider(),
+        distribution=widgets.Dropdown(options=list(DISTRIBUTIONS), description="distribution"),
+        aggregate=widgets.Dropdown(options=list(AGGREGATES), description="aggregate"),
+        clip=widgets.Checkbox(False, description="clip to [0, 1]"),
+        **display_controls(),
+    )
 
 
-def upload_pictures(folder="my_pictures") -> widgets.VBox:
-    """A button that copies pictures from the reader's machine into a folder beside the notebook, for ``load_images``."""
-    folder = Path(folder)
-    button = widgets.FileUpload(accept="image/*", multiple=True, description="Add pictures")
-    status = widgets.HTML(f"They go to the folder <code>{html.escape(str(folder))}</code>.")
+def explore_integrated_gradients(model, images: ImageSet, *, target=None, references=None) -> Panel:
+    """Integrated Gradients of one picture beside input and baseline, with the completeness gap under it.
 
-    def store(change):
-        new = change["new"]
-        # ipywidgets 7 gives {name: {"content": bytes}}, ipywidgets 8 a tuple of {"name": …, "content": memoryview}
-        files = (
-            {name: f["content"] for name, f in new.items()} if isinstance(new, dict) else {f["name"]: f["content"] for f in new}
-        )
-        try:
-            for name, content in files.items():
-                with written_whole(folder / Path(name).name) as whole:
-                    whole.write_bytes(bytes(content))
-        except OSError as error:
-            status.value = _in_red(error)
-            raise
-        status.value = (
-            f"{len(files)} pictures added. Set <code>IMAGES = {html.escape(repr(str(folder)))}</code> in the parameters cell, "
-            "and a network that knows such pictures, e.g. <code>MODEL = 'resnet50'</code>; then run all cells."
-        )
+    references: (R, C, H, W); adds the baseline "samples", the mean over paths from each of them. They share the steps (at
+    least two each), so that the panel stays as quick as with one baseline.
+    """
+    subject = Subject(model, images, target)
+    row = PictureRow(images, subject.mask)
+    aims = subject.aims()
 
-    button.observe(store, names="value")
-    return _Upload([button, status])
+    def tensors(picture, aim):
+        return subject[picture][0], torch.tensor([aim], device=images.pixels.device)
+
+    @lru_cache(maxsize=32)
+    def origin(picture, aim, baseline):
+        one, aim = tensors(picture, aim)
+        return references.mean(0, keepdim=True) if baseline == "samples" else make_baseline(baseline, model, one, aim)
+
+    @lru_cache(maxsize=32)
+    def compute(picture, aim, baseline, steps, rule):
+        start = {"baseline": origin(picture, aim, baseline)}
+        if baseline == "samples":
+            start = {"baseline": "samples", "references": references}
+        one, aim = tensors(picture, aim)
+        values = integrated_gradients(model, one, aim, n_steps=steps, rule=rule, **start)
+        return values, float(completeness_gap(model, one, attribution=values, target=aim, **start))
+
+    def draw(picture, target, baseline, steps, rule, show, overlay, percentile):
+        paths, start = 1, f"baseline {baseline}"
+        if baseline == "samples":
+            paths = len(references)
+            steps = max(2, steps // paths)
+            start = f"{baseline}: {plural(paths, 'reference')}"
+        values, gap = compute(picture, target, baseline, steps, rule)
+        pixels, total = images.pixels[picture], float(values.sum())
+        row.picture(0, pixels, "input")
+        row.picture(1, origin(picture, target, baseline)[0], start if paths == 1 else f"mean of {paths} references")
+        row.map(2, values, f"Integrated Gradients\n{MEANING[show]}", show=show, percentile=percentile,
+                over=pixels if overlay else None)  # fmt: skip
+        row.outline(picture)
+        # f(x) − f(x′) as the sum less the gap, so that the three numbers add up as printed.
+        sums = f"sum {total:.3f} = logit of input − of baseline {total - gap:.3f} + gap {gap:.3f}"
+        used = f"{start}, {plural(steps, 'step')}{' each' if paths > 1 else ''}, {rule} rule"
+        return row.figure, f"{subject.about(picture, target)} · {used} · {sums} · {shown(show, percentile, overlay)}"
+
+    picture, target = subject.control(), widgets.Dropdown(options=aims(0), description="target class")
+
+    def offer(_):
+        target.options = aims(picture.value)  # selects the first, the class that is explained
+
+    picture.observe(offer, names="value")  # before the panel observes it, so that both have moved when it draws
+    return Panel(
+        draw,
+        picture=picture,
+        target=target,
+        baseline=widgets.Dropdown(options=_baselines(references), description="baseline"),
+        steps=widgets.SelectionSlider(options=STEPS, value=50, description="steps"),
+        rule=widgets.Dropdown(options=list(RULES), description="rule"),
+        **display_controls(),
+    )
+
+
+def explore_path(model, images: ImageSet, *, target=None, baseline="black", n_steps=51) -> Panel:
+    """Walk from the baseline (α = 0) to the input (α = 1): the point, the gradient there, and Integrated Gradients so far.
+
+    The gradients at ``n_steps`` equally spaced points, both ends included, are evaluated once for a picture and a baseline;
+    the sum so far is that of the trapezoid rule. Either map's colours are the same all along the path.
+    """
+    subject = Subject(model, images, target)
+    row = PictureRow(images, subject.mask, room=3.1)
+    left, bottom, width, height = row.free
+    curve = row.add_axes(left + 0.62, bottom + 0.4, width - 0.75, height - 0.4)
+    (rise,) = curve.plot([], [], color="black", linewidth=1.2, label="logit")
+    (summed,) = curve.plot([], [], color="#d55e00", linewidth=1.2, linestyle="--", label="baseline's logit + sum so far")
+    (marker,) = curve.plot([], [], "o", color="black", markersize=5)
+    curve.set_xlabel("α, from baseline to input", fontsize=9)
+    curve.tick_params(labelsize=8)
+    curve.set_xlim(-0.03, 1.03)
+    curve.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(-0.05, 1.0), borderaxespad=0.1, ncols=1)
+    nodes, _ = nodes_and_weights("trapezoid", n_steps)
+
+    @lru_cache(maxsize=REMEMBERED)
+    def walk(picture, baseline):
+        """The baseline (1, C, H, W), gradients (n_steps, C, H, W), logits and sums so far (n_steps,)."""
+        one, aim = subject[picture]
+        start = make_baseline(baseline, model, one, aim)
+        points = torch.cat([torch.lerp(start, one, float(node)) for node in nodes])
+        with evaluation(model):
+            gradients = torch.cat(list(stream(model, aim, lambda j: points[j : j + 1], n_steps)))
+        logits = one_class(logits_of(model, points), aim.expand(n_steps))
+        slopes = ((one - start) * gradients).flatten(1).sum(1)
+        sums = torch.cat([slopes.new_zeros(1), ((slopes[1:] + slopes[:-1]) / 2).cumsum(0) / (n_steps - 1)])
+        return start, gradients, logits.cpu(), sums.cpu()
+
+    def so_far(picture, baseline, step):
+        """Integrated Gradients from the baseline to point ``step``, (1, C, H, W)."""
+        start, gradients, *_ = walk(picture, baseline)
+        weights = nodes_and_weights("trapezoid", step + 1)[1] * step / (n_steps - 1) if step else [0.0]
+        weights = torch.as_tensor(weights, dtype=gradients.dtype, device=gradients.device)
+        return (subject[picture][0] - start) * torch.tensordot(weights, gradients[: step + 1], dims=1)
+
+    @lru_cache(maxsize=32)
+    def limits(picture, baseline, show, percentile):
+        both = walk(picture, baseline)[1], so_far(picture, baseline, n_steps - 1)
+        return [color_limits(reduce_channels(maps.cpu(), show).numpy()[None], "figure", percentile)[0, 0] for maps in both]
+
+    def draw(picture, baseline, alpha, show, overlay, percentile):
+        step = round(alpha * (n_steps - 1))
+        start, gradients, logits, sums = walk(picture, baseline)
+        point = torch.lerp(start, subject[picture][0], float(nodes[step]))[0]
+        ends, how = limits(picture, baseline, show, percentile), {"show": show, "over": point if overlay else None}
+        row.picture(0, point, f"input at α = {nodes[step]:.2f}")
+        row.map(1, gradients[step : step + 1], f"gradient there\n{MEANING[show]}", limit=ends[0], **how)
+        row.map(2, so_far(picture, baseline, step), f"Integrated Gradients so far\n{MEANING[show]}", limit=ends[1], **how)
+        row.outline(picture)
+        rise.set_data(nodes, logits)
+        summed.set_data(nodes[: step + 1], logits[0] + sums[: step + 1])
+        marker.set_data([nodes[step]], [logits[step]])
+        low, high = (float(end(torch.cat([logits, logits[0] + sums]))) for end in (torch.min, torch.max))
+        margin = 0.08 * (high - low) or 1.0
+        curve.set_ylim(low - margin, high + margin)
+        curve.set_ylabel(f"logit of “{_short(subject.name(subject.targets[picture]))}”", fontsize=9)
+        at = f"baseline {baseline}, α = {nodes[step]:.2f}"
+        risen = f"logit {logits[step]:.3f} = the baseline's + {logits[step] - logits[0]:.3f}; sum so far {sums[step]:.3f}"
+        scale = shown(show, percentile, overlay, "the whole path's")
+        return row.figure, f"{subject.about(picture)} · {at} · {risen} · {scale}"
+
+    return Panel(
+        draw,
+        picture=subject.control(),
+        baseline=widgets.Dropdown(options=_baselines(), value=baseline, description="baseline"),
+        alpha=widgets.FloatSlider(0.5, min=0, max=1, step=1 / (n_steps - 1), description="α"),
+        **display_controls(),
+    )
+
+
+def _samples(subject):
+    """(picture, noise and other settings) → the 50 gradients of ``smoothgrad``, (50, 1, C, H, W), remembered."""
+
+    @lru_cache(maxsize=REMEMBERED)
+    def of(picture, noise, distribution="normal", match="std", clip=False):
+        one, aim = subject[picture]
+        return smoothgrad(subject.model, one, aim, n_samples=MOST_SAMPLES, noise=noise, distribution=distribution, match=match,
+                          clip=clip, aggregate=_Kept())  # fmt: skip
+
+    return of
+
+
+class _Kept:
+    """An accumulator that keeps every gradient: (n, N, C, H, W)."""
+
+    def __init__(self):
+        self.gradients = []
+
+    def update(self, gradient):
+        self.gradients.append(gradient)
+
+    def result(self):
+        return torch.stack(self.gradients)
+
+
+def _combined(gradients, aggregate, n):
+    """The first n of the gradients (50, 1, C, H, W), combined."""
+    accumulator = make_accumulator(aggregate, n)
+    for gradient in gradients[:n]:
+        accumulator.update(gradient)
+    return accumulator.result()
+
+
+def _noise_slider():
+    return widgets.FloatSlider(0.15, min=0, max=0.5, step=0.05, description="noise")
+
+
+def _samples_slider():
+    return widgets.IntSlider(MOST_SAMPLES, min=1, max=MOST_SAMPLES, description="samples")
+
+
+def _baselines(references=None):
+    return [name for name in BASELINES if name != "samples" or references is not None]
+
+
+def _short(name):
+    return name if len(name) <= 20 else f"{name[:19]}…"

@@ -1,10 +1,8 @@
-"""Sliders, driven from Python: every control redraws, nothing is computed twice, an error is seen."""
+"""Sliders, driven from Python: every control redraws, what needs no new gradient evaluates none, words say what is drawn."""
 
 import io
 import json
-from datetime import datetime, timezone
 
-import ipywidgets as widgets
 import matplotlib
 
 matplotlib.use("Agg")
@@ -15,12 +13,34 @@ import torch
 from PIL import Image
 from torch import nn
 
-from helpers.explorer import Panel, explore_maps, upload_pictures
-from helpers.images import ImageSet, load_images
+from helpers import panel as panels
+from helpers.aggregates import AGGREGATES
+from helpers.explorer import explore_integrated_gradients, explore_maps, explore_path, explore_smoothgrad
+from helpers.gradients import logits_of, saliency
+from helpers.images import ImageSet
+from helpers.integrated_gradients import BASELINES, RULES, completeness_gap, integrated_gradients, make_baseline
 from helpers.models import Classifier
+from helpers.smoothgrad import DISTRIBUTIONS, smoothgrad
 
 NAMES = ("first <picture>", "second")
 METHODS = ("gradient", "SmoothGrad", "Integrated Gradients")
+DISPLAY = {"show": ("unsigned", "signed"), "percentile": (90, 100)}
+OVERLAY = {"overlay": (True, False)}
+EXPLORERS = {
+    "maps": (explore_maps, {"picture", "method", "noise", "samples", "steps", "show", "percentile"}),
+    "smoothgrad": (explore_smoothgrad, {"picture", "noise", "samples", "distribution", "aggregate", "clip", "show", "overlay",
+                                        "percentile"}),
+    "integrated_gradients": (explore_integrated_gradients, {"picture", "target", "baseline", "steps", "rule", "show", "overlay",
+                                                            "percentile"}),
+    "path": (explore_path, {"picture", "baseline", "alpha", "show", "overlay", "percentile"}),
+}  # fmt: skip
+# panel -> the moves that evaluate nothing
+FREE = {
+    "maps": {"samples": (1, 2, 30, 50), "steps": (5, 200), **DISPLAY},
+    "smoothgrad": {"samples": (2, 30, 50), "aggregate": tuple(AGGREGATES), **DISPLAY, **OVERLAY},
+    "integrated_gradients": {**DISPLAY, **OVERLAY},
+    "path": {"alpha": (0, 0.24, 1), **DISPLAY, **OVERLAY},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -59,37 +79,195 @@ def panel(model, images):
     return explore_maps(model, images)
 
 
-def controls_of(panel):
-    return [(name, value) for name, control in panel.controls.items()
-            for value in (control.options if hasattr(control, "options") else (control.min, control.max))]  # fmt: skip
+@pytest.fixture
+def shown(monkeypatch):
+    """What the panels that follow draw: {place: (maps, options)} of the latest redraw, and the pictures {place: pixels}."""
+    maps, pictures = {}, {}
+    draw_map, draw_picture = panels.PictureRow.map, panels.PictureRow.picture
+
+    def record_map(row, place, values, title, **options):
+        maps[place] = values, {"title": title, **options}
+        return draw_map(row, place, values, title, **options)
+
+    def record_picture(row, place, pixels, title):
+        pictures[place] = pixels
+        return draw_picture(row, place, pixels, title)
+
+    monkeypatch.setattr(panels.PictureRow, "map", record_map)
+    monkeypatch.setattr(panels.PictureRow, "picture", record_picture)
+    return maps, pictures
+
+
+def values_of(control):
+    """The values of a control: all that it offers, or both its ends."""
+    if hasattr(control, "options"):
+        return [option[1] if isinstance(option, tuple) else option for option in control.options]
+    return (control.min, control.max) if hasattr(control, "min") else (True, False)
+
+
+def assert_drawn(panel):
+    assert bytes(panel.image.value).startswith(b"\x89PNG") and "#b00020" not in panel.status.value
+
+
+# --- all of them
+
+
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_every_end_of_every_control_draws(name, model, images):
+    explore, controls = EXPLORERS[name]
+    panel = explore(model, images)
+    assert_drawn(panel)
+    assert set(panel.controls) == controls
+    for control in panel.controls.values():
+        start = control.value
+        for value in values_of(control):
+            control.value = value
+            assert_drawn(panel)
+        control.value = start
+    assert json.dumps([control.value for control in panel.controls.values()])  # plain values that a page can send
+
+
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_every_control_changes_the_figure_and_moving_it_back_restores_it(name, model, images):
+    panel = EXPLORERS[name][0](model, images)
+    for moved, control in panel.controls.items():
+        if (name, moved) == ("maps", "steps"):
+            continue  # they are those of Integrated Gradients
+        start, before = control.value, panel.image.value
+        control.value = next(value for value in values_of(control) if value != start)
+        assert panel.image.value != before, moved
+        control.value = start
+        assert panel.image.value == before, moved
+
+
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_what_needs_no_new_gradient_evaluates_nothing(name, model, images):
+    panel = EXPLORERS[name][0](model, images)
+    before = model.rows
+    for control, values in FREE[name].items():
+        for value in values:
+            panel.controls[control].value = value
+    assert model.rows == before
+
+
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_a_setting_seen_before_evaluates_nothing(name, model, images):
+    panel = EXPLORERS[name][0](model, images)
+    settings = [(control, value) for control in ("picture", "noise", "baseline", "target", "rule") if control in panel.controls
+                for value in values_of(panel.controls[control])[:3]]  # fmt: skip
+    counts = []
+    for _ in range(2):
+        for control, value in settings:
+            start = panel.controls[control].value
+            panel.controls[control].value = value
+            panel.controls[control].value = start
+        counts.append(model.rows)
+    assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_the_figure_is_a_png_as_wide_as_it_is_shown_and_keeps_its_size(name, model, images):
+    panel = EXPLORERS[name][0](model, images)
+    size = Image.open(io.BytesIO(bytes(panel.image.value))).size
+    assert size[0] == pytest.approx(int(panel.image.width), abs=1)
+    for control in panel.controls.values():
+        control.value = values_of(control)[-1]
+        assert Image.open(io.BytesIO(bytes(panel.image.value))).size == size
+
+
+@pytest.mark.parametrize("name", EXPLORERS)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_plain_modules_pictures_without_masks_and_of_one_channel_work(name, channels):
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Flatten(), nn.Linear(channels * 8 * 12, 5), nn.Tanh(), nn.Linear(5, 4))
+    panel = EXPLORERS[name][0](plain, ImageSet(torch.rand(2, channels, 8, 12), ("same", "same")))
+    assert "class " in panel.status.value
+    before = panel.image.value
+    panel.controls["picture"].index = 1
+    assert panel.image.value != before
+    for control, values in {**DISPLAY, **(OVERLAY if "overlay" in panel.controls else {})}.items():
+        for value in values:
+            panel.controls[control].value = value
+            assert_drawn(panel)
+
+
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_an_error_is_shown_in_red_and_raised(name, images):
+    class Breaks(nn.Module):
+        broken = False
+
+        def forward(self, pixels):
+            if self.broken:
+                raise ZeroDivisionError("<no>")
+            return pixels.flatten(1)[:, :3] ** 2
+
+    model = Breaks()
+    panel = EXPLORERS[name][0](model, images)
+    model.broken = True
+    with pytest.raises(ZeroDivisionError):
+        panel.controls["picture"].index = 1
+    assert "#b00020" in panel.status.value and "&lt;no&gt;" in panel.status.value
+    model.broken = False
+    panel.controls["picture"].index = 0
+    assert_drawn(panel)
+
+
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_the_mask_of_the_part_that_the_network_names_is_outlined(name, images, model, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(panels, "outline", lambda ax, mask: drawn.append(mask))
+    panel = EXPLORERS[name][0](model, images)
+    assert len(drawn) == 3
+    panel.controls["picture"].index = 1
+    assert len(drawn) == 6 and all(torch.equal(mask, images.masks["shape"][1]) for mask in drawn[3:])
+    panel.controls["percentile"].value = 95
+    assert len(drawn) == 6
+
+
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_the_status_names_the_picture_and_the_class_that_is_explained(name, model, images):
+    explore = EXPLORERS[name][0]
+    assert "first &lt;picture&gt;: why “a &amp; b”?" in explore(model, images, target=0).status.value
+    assert "why “d”?" in explore(model, images, target=2).status.value
+    predicted = model.classes[int(logits_of(model, images.pixels)[0].argmax())].replace("&", "&amp;")
+    assert f"why “{predicted}”?" in explore(model, images).status.value
+
+
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_the_status_carries_the_display(name, model, images):
+    panel = EXPLORERS[name][0](model, images)
+    assert "signed, colours end" in panel.status.value and "99th percentile" in panel.status.value
+    panel.controls["percentile"].value = 95.5
+    panel.controls["show"].value = "unsigned"
+    assert "unsigned, colours end" in panel.status.value and "95.5th percentile" in panel.status.value
+    if "overlay" in panel.controls:
+        panel.controls["overlay"].value = True
+        assert "unsigned, over the input, colours end" in panel.status.value
+
+
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_no_figure_is_left_to_be_shown_twice(name, model, images):
+    EXPLORERS[name][0](model, images)
+    assert plt.get_fignums() == []
+
+
+def test_a_page_without_a_kernel_shows_one_plain_line(panel):
+    line = panel._repr_mimebundle_()["text/plain"]
+    assert line == repr(panel) and "\n" not in line and "…" not in line
+    assert "sliders: picture, method, noise" in line
+    assert not any(noise in line for noise in ("children", "Box(", "IntSlider", "b'", "layout"))
 
 
 # --- explore_maps
 
 
-def test_the_first_figure_is_a_png_as_wide_as_it_is_shown(panel):
-    picture = Image.open(io.BytesIO(bytes(panel.image.value)))
-    assert picture.format == "PNG" and picture.width == pytest.approx(int(panel.image.width), abs=1)
-
-
 def test_every_end_of_every_control_draws_in_every_method(panel):
     for method in METHODS:
         panel.controls["method"].value = method
-        for name, value in controls_of(panel):
-            if name != "method":
-                panel.controls[name].value = value
-                assert bytes(panel.image.value).startswith(b"\x89PNG") and "Error" not in panel.status.value
-
-
-@pytest.mark.parametrize("name", ["picture", "method", "noise", "samples", "show", "percentile"])
-def test_moving_a_control_changes_the_figure_and_moving_it_back_restores_it(panel, name):
-    control = panel.controls[name]
-    start, before = control.value, panel.image.value
-    other = next(v for n, v in reversed(controls_of(panel)) if n == name and v != start)
-    control.value = other
-    assert panel.image.value != before
-    control.value = start
-    assert panel.image.value == before
+        for name, control in panel.controls.items():
+            for value in values_of(control) if name != "method" else ():
+                control.value = value
+                assert_drawn(panel)
 
 
 def test_steps_change_the_figure_of_integrated_gradients_and_of_nothing_else(panel):
@@ -104,205 +282,185 @@ def test_steps_change_the_figure_of_integrated_gradients_and_of_nothing_else(pan
         assert panel.image.value == before and "steps" not in panel.status.value
 
 
-def test_the_status_carries_the_values(panel):
-    assert "SmoothGrad, noise 0.15, 50 samples" in panel.status.value and "99th percentile" in panel.status.value
+def test_the_status_of_maps_carries_what_the_method_depends_on(panel):
+    assert "SmoothGrad, noise 0.15, 50 samples" in panel.status.value
     panel.controls["noise"].value = 0.3
-    panel.controls["samples"].value = 7
-    panel.controls["percentile"].value = 95.5
-    panel.controls["show"].value = "unsigned"
-    assert "noise 0.30, 7 samples" in panel.status.value
-    assert "unsigned" in panel.status.value and "95.5th percentile" in panel.status.value
+    panel.controls["samples"].value = 1
+    assert "noise 0.30, 1 sample " in panel.status.value
     panel.controls["method"].value = "gradient"
     assert "gradient" in panel.status.value and "samples" not in panel.status.value
 
 
-def test_the_status_names_the_class_that_is_explained(model, images):
-    assert "why “a &amp; b”?" in explore_maps(model, images, target=0).status.value
-    assert "why “d”?" in explore_maps(model, images, target=2).status.value
-    with torch.no_grad():
-        predicted = model.classes[int(model(images.pixels)[0].argmax())].replace("&", "&amp;")
-    assert f"why “{predicted}”?" in explore_maps(model, images).status.value
-
-
-def test_samples_and_display_evaluate_nothing_new(panel, model):
-    panel.controls["noise"].value = 0.25
+def test_a_new_noise_evaluates_fifty_gradients(panel, model):
     before = model.rows
-    for name, values in (("samples", (1, 2, 30, 50)), ("show", ("unsigned", "signed")), ("percentile", (90, 100)),
-                         ("steps", (5, 200))):  # fmt: skip
-        for value in values:
-            panel.controls[name].value = value
-    assert model.rows == before
-    panel.controls["noise"].value = 0.15  # back where it was
-    assert model.rows == before
     panel.controls["noise"].value = 0.35
     assert model.rows == before + 50
 
 
-def test_a_setting_seen_before_evaluates_nothing_new(panel, model):
-    for method in METHODS:
-        panel.controls["method"].value = method
+# --- explore_smoothgrad
+
+
+def test_smoothgrad_is_that_of_the_helper_whatever_the_setting(model, images, shown):
+    panel = explore_smoothgrad(model, images)
+    torch.testing.assert_close(shown[0][1][0], saliency(model, images.pixels[:1]))
+    moves = [("samples", 7), ("noise", 0.3), ("clip", True), ("picture", 1), *(("aggregate", name) for name in AGGREGATES)]
+    moves += [("aggregate", "mean"), ("clip", False), *(("distribution", name) for name in DISTRIBUTIONS)]
+    for name, value in moves:
+        panel.controls[name].value = value
+        now = {key: control.value for key, control in panel.controls.items()}
+        match = "iqr" if now["distribution"] == "cauchy" else "std"
+        expected = smoothgrad(model, images.pixels[now["picture"]][None], n_samples=now["samples"], noise=now["noise"],
+                              clip=now["clip"], distribution=now["distribution"], match=match,
+                              aggregate=now["aggregate"])  # fmt: skip
+        torch.testing.assert_close(shown[0][2][0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_status_of_smoothgrad_carries_every_setting(model, images):
+    panel = explore_smoothgrad(model, images)
+    assert "mean of 50 samples, normal noise 0.15, not clipped" in panel.status.value
+    for name, value in {"aggregate": "median", "samples": 1, "noise": 0.5, "clip": True, "distribution": "cauchy"}.items():
+        panel.controls[name].value = value
+    assert "median of 1 sample, cauchy noise 0.50 (interquartile range matched" in panel.status.value
+    assert "clipped to [0, 1]" in panel.status.value
+
+
+def test_a_variance_of_one_sample_is_an_error_that_says_so(model, images):
+    panel = explore_smoothgrad(model, images)
+    panel.controls["aggregate"].value = "variance"
+    with pytest.raises(ValueError, match="at least 2 samples"):
+        panel.controls["samples"].value = 1
+    assert "needs at least 2 samples, found 1" in panel.status.value and "#b00020" in panel.status.value
+    panel.controls["aggregate"].value = "mean"
+    assert_drawn(panel)
+
+
+def test_an_unsigned_aggregate_is_not_said_to_have_signs(model, images, shown):
+    panel = explore_smoothgrad(model, images)
+    for name in AGGREGATES:
+        panel.controls["aggregate"].value = name
+        assert ("negative" in shown[0][2][1]["title"]) == bool((shown[0][2][0] < 0).any())
+
+
+def test_the_gradients_of_a_few_settings_are_kept_and_no_more(model, images):
+    panel = explore_smoothgrad(model, images)
+    for noise in (0.05, 0.1, 0.2, 0.25, 0.3, 0.35, 0.4):
+        panel.controls["noise"].value = noise
     before = model.rows
-    for method in METHODS:
-        panel.controls["method"].value = method
+    panel.controls["noise"].value = 0.3
+    panel.controls["samples"].value = 20
     assert model.rows == before
+    panel.controls["noise"].value = 0.15  # the first of eight
+    assert model.rows == before + 50
 
 
-def test_samples_are_those_of_smoothgrad(panel, model, images, monkeypatch):
-    from helpers import explorer
-    from helpers.smoothgrad import smoothgrad
-
-    seen = []
-    real = explorer.show_map
-    monkeypatch.setattr(explorer, "show_map", lambda ax, values, *rest: (seen.append(values), real(ax, values, *rest))[1])
-    panel.controls["samples"].value = 5
-    expected = smoothgrad(model, images.pixels[:1], n_samples=5).sum(1)[0]
-    torch.testing.assert_close(torch.from_numpy(seen[0]), expected, rtol=1e-4, atol=1e-5)
+# --- explore_integrated_gradients
 
 
-def test_scenes_are_drawn_with_the_mask_of_the_part_that_the_network_names(images, model, monkeypatch):
-    from helpers import explorer
+def test_integrated_gradients_are_those_of_the_helper(model, images, shown):
+    references = torch.rand(3, 3, 12, 12, generator=torch.Generator().manual_seed(1))
+    panel = explore_integrated_gradients(model, images, references=references)
+    moves = [("steps", 20), ("picture", 1), *(("baseline", name) for name in BASELINES), ("baseline", "mean")]
+    for name, value in [*moves, *(("rule", rule) for rule in RULES), *(("target", k) for k in range(3))]:
+        panel.controls[name].value = value
+        now = {key: control.value for key, control in panel.controls.items()}
+        one, start = images.pixels[now["picture"]][None], {"baseline": now["baseline"]}
+        steps = now["steps"]
+        if now["baseline"] == "samples":
+            start["references"], steps = references, 6
+        expected = integrated_gradients(model, one, now["target"], n_steps=steps, rule=now["rule"], **start)
+        torch.testing.assert_close(shown[0][2][0], expected)
+        gap = float(completeness_gap(model, one, attribution=expected, target=now["target"], **start))
+        assert f"sum {expected.sum():.3f} = logit of input − of baseline {expected.sum() - gap:.3f}" in panel.status.value
+        assert f"gap {gap:.3f}" in panel.status.value
+        x = references.mean(0) if now["baseline"] == "samples" else make_baseline(now["baseline"], model, one, now["target"])[0]
+        torch.testing.assert_close(shown[1][1], x)
 
-    drawn = []
-    monkeypatch.setattr(explorer, "outline", lambda ax, mask: drawn.append(mask))
-    panel = explore_maps(model, images)
-    panel.controls["picture"].value = panel.controls["picture"].options[1]
-    assert len(drawn) == 6 and all(torch.equal(mask, images.masks["shape"][1]) for mask in drawn[3:])
+
+def test_samples_are_offered_with_references_only_and_share_the_steps(model, images):
+    assert "samples" not in explore_integrated_gradients(model, images).controls["baseline"].options
+    panel = explore_integrated_gradients(model, images, references=torch.rand(4, 3, 12, 12))
+    before = model.rows
+    panel.controls["baseline"].value = "samples"
+    assert "samples: 4 references, 12 steps each, midpoint rule" in panel.status.value
+    assert model.rows == before + 4 * 12 + 1 + 4  # the gradients, and the logits of input and references for the gap
+    panel.controls["rule"].value = "trapezoid"
+    panel.controls["steps"].value = 5
+    assert "2 steps each, trapezoid rule" in panel.status.value
 
 
-def test_pictures_without_names_twice_over_and_models_without_classes_work(images):
+def test_the_class_that_is_explained_comes_first_and_follows_the_picture(model, images):
+    panel = explore_integrated_gradients(model, images, target=torch.tensor([1, 2]))
+    options = panel.controls["target"].options
+    assert options[0][1] == 1 and {value for _, value in options} == {0, 1, 2}
+    probabilities = logits_of(model, images.pixels).softmax(1)
+    assert [label for label, _ in options] == [f"{model.classes[k]} ({probabilities[0, k]:.1%})" for _, k in options]
+    panel.controls["target"].value = 0
+    assert "why “a &amp; b”?" in panel.status.value
+    panel.controls["picture"].value = 1
+    assert panel.controls["target"].value == 2 and "why “d”?" in panel.status.value
+
+
+def test_a_move_to_another_picture_is_drawn_once(model, images, monkeypatch):
+    panel = explore_integrated_gradients(model, images, target=torch.tensor([1, 2]))
+    calls, real = [], panel.draw
+    monkeypatch.setattr(panel, "draw", lambda **values: (calls.append(values), real(**values))[1])
+    panel.controls["picture"].value = 1
+    assert [(call["picture"], call["target"]) for call in calls] == [(1, 2)]
+
+
+def test_of_many_classes_five_are_offered():
     torch.manual_seed(0)
-    plain = nn.Sequential(nn.Flatten(), nn.Linear(432, 4))
-    panel = explore_maps(plain, ImageSet(images.pixels, ("same", "same")))
-    assert "class " in panel.status.value
-    before = panel.image.value
-    panel.controls["picture"].value = panel.controls["picture"].options[1]
-    assert panel.image.value != before
+    network = nn.Sequential(nn.Flatten(), nn.Linear(48, 1000))
+    images = ImageSet(torch.rand(2, 3, 4, 4), ("a", "b"))
+    best = logits_of(network, images.pixels).topk(6).indices.tolist()
+    panel = explore_integrated_gradients(network, images)
+    assert [value for _, value in panel.controls["target"].options] == best[0][:5]
+    panel = explore_integrated_gradients(network, images, target=best[0][5])
+    assert [value for _, value in panel.controls["target"].options] == [best[0][5], *best[0][:4]]
 
 
-def test_no_figure_is_left_to_be_shown_twice(panel):
-    assert plt.get_fignums() == []
+# --- explore_path
 
 
-# --- Panel
+def test_the_path_shows_point_gradient_and_the_sum_so_far(model, images, shown):
+    panel = explore_path(model, images, baseline="white")
+    start, end = torch.ones_like(images.pixels[:1]), images.pixels[:1]
+    target = logits_of(model, end).argmax(1)
+    for alpha in (0.0, 0.02, 0.5, 1.0):
+        panel.controls["alpha"].value = alpha
+        point = torch.lerp(start, end, alpha)
+        torch.testing.assert_close(shown[1][0], point[0])
+        torch.testing.assert_close(shown[0][1][0], saliency(model, point, target))
+        if alpha == 0:
+            assert not shown[0][2][0].any()
+        else:  # the rest of the way has not been walked: the same as a path that ends here
+            steps = round(alpha * 50) + 1
+            expected = integrated_gradients(model, point, target, baseline="white", n_steps=steps, rule="trapezoid")
+            torch.testing.assert_close(shown[0][2][0], expected, rtol=1e-3, atol=1e-5)
+        assert f"sum so far {shown[0][2][0].sum():.3f}" in panel.status.value
+        assert f"logit {logits_of(model, point)[0, target].item():.3f}" in panel.status.value
+        assert f"baseline white, α = {alpha:.2f}" in panel.status.value
 
 
-def _figure():
-    figure = plt.figure(figsize=(1, 1))
-    plt.close(figure)
-    return figure
+def test_the_path_is_walked_once_for_a_picture_and_a_baseline(model, images):
+    panel = explore_path(model, images, n_steps=11)
+    before = model.rows
+    panel.controls["baseline"].value = "mean"
+    assert model.rows == before + 2 * 11  # gradients, and logits
+    panel.controls["baseline"].value = "black"
+    assert model.rows == before + 2 * 11
 
 
-def _breakable(number):
-    if number == 3:
-        raise ZeroDivisionError("<b>three & no more</b>")
-    return _figure(), f"number <{number}>"
+def test_colours_stay_the_same_along_the_path(model, images, shown):
+    panel = explore_path(model, images)
+    ends = set()
+    for alpha in (0, 0.3, 1):
+        panel.controls["alpha"].value = alpha
+        ends.add((shown[0][1][1]["limit"], shown[0][2][1]["limit"]))
+    assert len(ends) == 1
 
 
-def test_an_error_is_shown_escaped_and_raised_and_the_next_good_redraw_clears_it():
-    panel = Panel(_breakable, number=widgets.IntSlider(1, min=0, max=5))
-    picture = panel.image.value
-    with pytest.raises(ZeroDivisionError, match="three"):
-        panel.controls["number"].value = 3
-    assert "ZeroDivisionError: &lt;b&gt;three &amp; no more&lt;/b&gt;" in panel.status.value and "#b00020" in panel.status.value
-    assert panel.image.value == picture
-    panel.controls["number"].value = 4
-    assert panel.status.value == "number &lt;4&gt;"
-
-
-def test_an_error_in_the_drawing_itself_is_shown_too():
-    def draw(text):
-        figure = _figure()
-        figure.suptitle(text)
-        return figure, "fine"
-
-    panel = Panel(draw, text=widgets.Dropdown(options=["good", r"$\nosuchcommand$"]))
-    with pytest.raises(ValueError, match="nosuchcommand"):
-        panel.controls["text"].index = 1
-    assert "nosuchcommand" in panel.status.value
-    panel.controls["text"].index = 0
-    assert panel.status.value == "fine"
-
-
-def test_an_error_in_the_first_drawing_is_raised():
-    with pytest.raises(ZeroDivisionError):
-        Panel(_breakable, number=widgets.IntSlider(3, min=0, max=5))
-
-
-def test_sliders_redraw_when_let_go_and_drawing_happens_once_a_move():
-    calls = []
-    panel = Panel(lambda number: (calls.append(number), (_figure(), ""))[1], number=widgets.IntSlider(1, min=0, max=5))
-    assert panel.controls["number"].continuous_update is False
-    panel.controls["number"].value = 2
-    panel.controls["number"].value = 2
-    assert calls == [1, 2]
-
-
-def test_a_page_without_a_kernel_shows_one_plain_line(panel):
-    shown = panel._repr_mimebundle_()["text/plain"]
-    assert shown == repr(panel) and "\n" not in shown and "…" not in shown
-    assert "sliders: picture, method, noise" in shown
-    assert not any(noise in shown for noise in ("children", "Box(", "IntSlider", "b'", "layout"))
-
-
-# --- uploads
-
-
-def _png(colour):
-    buffer = io.BytesIO()
-    Image.new("RGB", (20, 20), colour).save(buffer, format="PNG")
-    return buffer.getvalue()
-
-
-def _seven(files):
-    """The value of ipywidgets 7."""
-    return {name: {"metadata": {"name": name, "size": len(content)}, "content": content} for name, content in files.items()}
-
-
-def _eight(files):
-    """The value of ipywidgets 8."""
-    return tuple({"name": name, "size": len(content), "content": memoryview(content)} for name, content in files.items())
-
-
-def _upload(box, value):
-    button = box.children[0]
-    button.notify_change({"name": "value", "old": None, "new": value, "owner": button, "type": "change"})
-
-
-@pytest.mark.parametrize("value", [_seven, _eight])
-def test_uploaded_pictures_lie_in_the_folder_and_load(tmp_path, value):
-    box = upload_pictures(tmp_path / "mine")
-    assert not (tmp_path / "mine").exists()
-    _upload(box, value({"red.png": _png("red"), "blue.png": _png("blue")}))
-    images = load_images(tmp_path / "mine", size=16)
-    assert images.names == ("blue", "red") and images.pixels[1, 0].min() == 1
-    assert "2 pictures added" in box.children[1].value and str(tmp_path / "mine") in box.children[1].value
-    _upload(box, value({"red.png": _png("lime")}))  # again: the newer one
-    assert load_images(tmp_path / "mine", size=16).pixels[1, 1].min() == 1
-
-
-def test_the_installed_button_takes_such_a_value(tmp_path):
-    if int(widgets.__version__.split(".")[0]) < 8:
-        pytest.skip("ipywidgets 8 is not installed")
-    box = upload_pictures(tmp_path)
-    box.children[0].value = [{"name": "a.png", "type": "image/png", "size": 3, "last_modified": datetime.now(timezone.utc),
-                              "content": memoryview(_png("red"))}]  # fmt: skip
-    assert (tmp_path / "a.png").read_bytes() == _png("red")
-
-
-@pytest.mark.parametrize("name", ["../escaped.png", "/escaped.png", "deep/er/escaped.png"])
-def test_an_upload_stays_in_its_folder(tmp_path, name):
-    _upload(upload_pictures(tmp_path / "mine"), _eight({name: _png("red")}))
-    assert [str(f.relative_to(tmp_path)) for f in tmp_path.rglob("*.png")] == ["mine/escaped.png"]
-
-
-def test_an_upload_that_cannot_be_stored_says_so(tmp_path):
-    (tmp_path / "mine").write_text("a file in the way")
-    box = upload_pictures(tmp_path / "mine")
-    with pytest.raises(FileExistsError):
-        _upload(box, _eight({"a.png": _png("red")}))
-    assert "FileExistsError" in box.children[1].value
-
-
-def test_panels_state_holds_no_more_than_controls_picture_and_status(panel):
-    assert set(panel.controls) == {"picture", "method", "noise", "samples", "steps", "show", "percentile"}
-    assert json.dumps([control.value for control in panel.controls.values()])  # plain values that a page can send
+def test_a_path_needs_both_its_ends(model, images):
+    with pytest.raises(ValueError, match="at least 2"):
+        explore_path(model, images, n_steps=1)
+    assert_drawn(explore_path(model, images, n_steps=2))

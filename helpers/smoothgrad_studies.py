@@ -191,5 +191,5 @@ STUDIES = {
     "sample_count": (sample_count, 300, "test"),
     "sample_error": (sample_error, 50, "test"),
     "noise_distribution": (noise_distribution, 300, "test"),
-    "aggregation": (aggregation, 300, "test"),
+    "aggregation": (partial(aggregation, n_samples=25), 300, "test"),
 }

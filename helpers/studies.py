@@ -90,15 +90,14 @@ class Results:
         return estimate(self.of(measure, setting, network))
 
     def estimates(self, measure, settings=None) -> dict:
-        """{network: {setting: SeedEstimate}}, as ``plotting.plot_settings`` takes it. "contrast" has one row for both
-        networks."""
+        """{network: {setting: SeedEstimate}}, as ``plotting.plot_settings`` takes it; settings that are all numbers become
+        numbers. "contrast", "contrast +2": the pair contrast, one row for both networks."""
         settings = self.settings if settings is None else [str(setting) for setting in settings]
+        keys = dict(zip(settings, _as_numbers(settings), strict=True))
         if measure.startswith("contrast"):
             of = "mass" + measure.removeprefix("contrast")
-            return {"both networks": {setting: estimate(self.contrast(setting, of)) for setting in settings}}
-        return {
-            network: {setting: self.estimate(measure, setting, network) for setting in settings} for network in self.networks
-        }
+            return {"both networks": {keys[s]: estimate(self.contrast(s, of)) for s in settings}}
+        return {network: {keys[s]: self.estimate(measure, s, network) for s in settings} for network in self.networks}
 
     def table(self, measures, network=None, settings=None) -> str:
         """A line for each setting: the mean over training seeds and pictures of each measure, with its 95 % interval."""
@@ -203,6 +202,13 @@ def _compute(name, network, training_seed, numbers):
     found = study.measure(model, images, target, _noise_seeds(numbers, training_seed))
     measures = list(dict.fromkeys(measure for row in found.values() for measure in row))
     return tuple(found), {measure: _stacked(found, measure, len(images)) for measure in measures}
+
+
+def _as_numbers(settings):
+    try:
+        return [float(setting) for setting in settings]
+    except ValueError:
+        return list(settings)
 
 
 def _noise_seeds(numbers, training_seed):

@@ -1,4 +1,5 @@
-"""Figures: every shape of input draws without a warning, zero is white, scales are shared as said, display changes no map."""
+"""Figures: all input draws without a warning, zero is white, scales are shared as said, display changes no map, and what an
+estimate holds is what is drawn."""
 
 import matplotlib
 
@@ -10,7 +11,18 @@ import pytest
 import torch
 
 from helpers.gradients import REDUCTIONS, reduce_channels
-from helpers.plotting import SCALES, color_limits, outline, plot_maps, show_map, show_pixels
+from helpers.plotting import (
+    COLORS,
+    SCALES,
+    color_limits,
+    outline,
+    plot_forest,
+    plot_maps,
+    plot_settings,
+    show_map,
+    show_pixels,
+)
+from helpers.statistics import Estimate, SeedEstimate, compare
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -207,3 +219,185 @@ def test_pixels_outside_the_range_are_clamped_for_display():
 def test_plotting_neither_shows_nor_closes_the_figure():
     figure, _ = plot_maps(_pixels(), {"a": _maps()})
     assert plt.fignum_exists(figure.number)
+
+
+def _texts(figure):
+    return [text for text in figure.findobj(plt.Text) if text.get_visible() and text.get_text().strip()]
+
+
+def test_a_long_row_is_at_most_eleven_inches_wide_and_no_title_overlaps_another():
+    titles = ("gradient", "σ = 0.05\nof the range", "trimmed_mean", "geometric_mean", "gauss_legendre 200 steps", "b", "c")
+    names = ["a triangle, margin 4.2", "short", "a ring taken for a disc"]
+    figure, axes = _drawn(*plot_maps(_pixels(3), {title: _maps(3) for title in titles}, titles=names, scale="row"))
+    assert figure.get_figwidth() <= 11 and axes.shape == (3, 8)
+    boxes = [ax.title.get_window_extent() for ax in axes.flat if ax.get_title()]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    assert all(figure.bbox.x0 <= box.x0 and box.y1 <= figure.bbox.y1 for box in boxes)
+    assert "1 = its row's 99th percentile" in figure.axes[-1].get_ylabel()
+    assert min(text.get_fontsize() for text in _texts(figure)) >= 8
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5])
+@pytest.mark.parametrize("how", REDUCTIONS)
+def test_the_label_of_the_colours_fits_the_figure(rows, how):
+    figure, _ = _drawn(*plot_maps(_pixels(rows), {"a": _maps(rows)}, how=how))
+    label = figure.axes[-1].yaxis.label.get_window_extent()
+    assert figure.bbox.y0 <= label.y0 and label.y1 <= figure.bbox.y1 and label.x1 <= figure.bbox.x1
+
+
+# --- estimates
+
+
+def _estimate(mean, half=0.05):
+    return Estimate(mean, mean - half, mean + half, 60)
+
+
+def _seeded(mean, half=0.05):
+    return SeedEstimate(_estimate(mean, half), tuple(_estimate(mean + shift) for shift in (-0.02, 0.0, 0.02)))
+
+
+def _curves(make=_seeded):
+    return {"scenes": {0.2: make(0.5), 0.0: make(0.3), 0.1: make(0.4)}, "scenes-letters": {0.0: make(0.6), 0.2: make(0.7)}}
+
+
+def _lines(ax, color=None, solid=True):
+    return [line for line in ax.lines if len(line.get_xdata()) > 1 and (color is None or line.get_color() == color)
+            and (line.get_linestyle() == "-") == solid]  # fmt: skip
+
+
+def test_numbers_make_an_axis_with_a_line_a_band_and_a_thin_line_for_each_seed():
+    _, axes = _drawn(*plot_settings({"relevance mass": _curves()}, xlabel="noise σ", ylabel="share"))
+    (ax,) = axes
+    mean, *seeds = _lines(ax, COLORS[0])
+    assert list(mean.get_xdata()) == [0.0, 0.1, 0.2] and list(mean.get_ydata()) == [0.3, 0.4, 0.5]  # in order
+    assert [list(line.get_ydata()) for line in seeds] == [
+        pytest.approx([v + d for v in (0.3, 0.4, 0.5)]) for d in (-0.02, 0, 0.02)
+    ]
+    assert all(line.get_linewidth() < mean.get_linewidth() for line in seeds)
+    band = ax.collections[0].get_paths()[0].vertices
+    assert band[:, 1].min() == pytest.approx(0.25) and band[:, 1].max() == pytest.approx(0.55)
+    assert (ax.get_title(), ax.get_xlabel(), ax.get_ylabel()) == ("relevance mass", "noise σ", "share")
+
+
+def test_names_stand_side_by_side_with_bars_and_rings():
+    results = {"measure": {"scenes": {"mean": _seeded(0.5), "mean_abs": _seeded(0.6)}, "other": {"mean_abs": _estimate(0.4)}}}
+    figure, (ax,) = _drawn(*plot_settings(results))
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["mean", "mean abs"]
+    points = {
+        (round(float(line.get_xdata()[0])), float(line.get_ydata()[0])) for line in ax.lines if len(line.get_xdata()) == 1
+    }
+    assert {(0, 0.5), (1, 0.6), (1, 0.4), (0, 0.48), (0, 0.52)} <= points
+    (bar,) = ax.collections[0].get_segments()
+    assert bar[:, 1] == pytest.approx([0.45, 0.55])
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend == ["scenes", "other", "a training seed"]
+
+
+def test_estimates_without_seeds_draw_too():
+    figure, (ax,) = _drawn(*plot_settings({"measure": _curves(_estimate)}))
+    assert len(_lines(ax)) == 2 and "a training seed" not in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_a_single_setting_and_an_interval_of_no_width_draw():
+    _drawn(*plot_settings({"measure": {"scenes": {0.15: _seeded(0.5, half=0.0)}}}))
+    _drawn(*plot_forest({"one": _estimate(0.0, half=0.0)}))
+
+
+def test_the_same_series_has_the_same_colour_in_every_panel_and_another_marker_than_the_others():
+    second = {"scenes-letters": _curves()["scenes-letters"]}
+    _, axes = plot_settings({"a": _curves(), "b": second})
+    means = {line.get_label(): line for ax in axes for line in ax.lines if not line.get_label().startswith("_")}
+    assert _lines(axes[1])[0].get_color() == COLORS[1]
+    assert means["scenes"].get_marker() != means["scenes-letters"].get_marker()
+
+
+@pytest.mark.parametrize(("panels", "references", "columns"), [(1, False, 1), (3, False, 3), (4, False, 2), (5, False, 3),
+                                                               (3, True, 2)])  # fmt: skip
+def test_panels_wrap_so_that_the_page_holds_them(panels, references, columns):
+    results = {f"panel {i}": _curves() for i in range(panels)}
+    figure, axes = _drawn(*plot_settings(results, references={"panel 0": {"chance": 0.5}} if references else None))
+    assert axes.shape == (panels,) and len(figure.axes) == panels
+    assert len({round(ax.get_position().x0, 2) for ax in axes}) == columns and figure.get_figwidth() <= 12
+
+
+def test_references_are_labelled_at_the_right_edge_without_overlap():
+    controls = {
+        "random": 0.21,
+        "blurred random": 0.22,
+        "Sobel": 0.215,
+        "random weights": _estimate(0.22),
+        "oracle": _seeded(0.95),
+    }
+    figure, (ax,) = _drawn(*plot_settings({"measure": _curves()}, references={"measure": controls}))
+    boxes = {text.get_text(): text.get_window_extent() for text in ax.texts}
+    assert set(boxes) == set(controls)
+    ordered = sorted(boxes.values(), key=lambda box: box.y0)
+    assert not any(a.overlaps(b) for i, a in enumerate(ordered) for b in ordered[:i])
+    assert all(box.x0 > ax.get_window_extent().x1 and box.x1 <= figure.bbox.x1 for box in ordered)
+    assert boxes["random"].y0 < boxes["Sobel"].y0 < boxes["oracle"].y0
+    levels = sorted(line.get_ydata()[0] for line in _lines(ax, solid=False))
+    assert levels == pytest.approx([0.21, 0.215, 0.22, 0.22, 0.95])
+    assert ax.get_ylim()[0] < 0.21 and ax.get_ylim()[1] > 0.95
+
+
+def test_a_span_is_shaded_and_named():
+    figure, (ax,) = _drawn(*plot_settings({"measure": _curves()}, span={"the paper's 10–20 %": (0.1, 0.2)}))
+    assert "the paper's 10–20 %" in [text.get_text() for text in figure.legends[0].get_texts()]
+    (patch,) = ax.patches
+    assert patch.get_extents().x0 == pytest.approx(ax.transData.transform((0.1, 0))[0])
+
+
+def test_logarithmic_axes_are_labelled_with_plain_numbers():
+    counts = {n: _estimate(n**-0.5, 0.01) for n in (3, 5, 10, 20, 50)}
+    _, (ax,) = _drawn(*plot_settings({"error": {"scenes": counts}}, log="xy"))
+    assert ax.get_xscale() == ax.get_yscale() == "log"
+    assert {"5", "10", "20", "50"} <= {text.get_text() for text in ax.get_xticklabels()}
+    _, (ax,) = _drawn(*plot_settings({"error": {"scenes": {"a": _estimate(1.0), "b": _estimate(2.0)}}}, log="xy"))
+    assert ax.get_xscale() == "linear"  # names have no logarithm
+
+
+def test_a_forest_shows_every_estimate_beside_its_name():
+    results = {"Integrated Gradients": _seeded(0.3), "SmoothGrad": _estimate(-0.1)}
+    _, (ax,) = _drawn(*plot_forest(results, xlabel="difference of relevance mass"))
+    assert [text.get_text() for text in ax.get_yticklabels()] == list(results)
+    assert ax.get_ylim()[0] > ax.get_ylim()[1]  # the first on top
+    ends = [collection.get_segments()[0][:, 0].tolist() for collection in ax.collections]
+    assert ends == [pytest.approx([0.25, 0.35]), pytest.approx([-0.15, -0.05])]
+    assert any(list(line.get_xdata()) == [0.0, 0.0] for line in _lines(ax, solid=False))
+    _, (ax,) = plot_forest(results, reference=None)
+    assert not _lines(ax, solid=False)
+
+
+def test_a_forest_of_several_panels_shares_its_names():
+    results = {"mass": {"a": _estimate(0.3), "b": _estimate(0.4)}, "AUC": {"b": _estimate(0.8), "c": _seeded(0.9)}}
+    _, axes = _drawn(*plot_forest(results, xlabel={"mass": "share", "AUC": "AUC"}))
+    assert [text.get_text() for text in axes[0].get_yticklabels()] == ["a", "b", "c"]
+    assert [ax.get_xlabel() for ax in axes] == ["share", "AUC"] and len(axes[1].collections) == 2
+
+
+def test_a_forest_takes_comparisons():
+    family = compare({"a": np.random.default_rng(0).normal(0.3, 0.1, (3, 20))})
+    _, (ax,) = _drawn(*plot_forest(family))
+    assert ax.collections[0].get_segments()[0][:, 0] == pytest.approx(family["a"].estimate.overall[1:3])
+
+
+@pytest.mark.parametrize("draw", [plot_settings, plot_forest])
+def test_nothing_to_draw_and_what_is_no_estimate_are_errors(draw):
+    with pytest.raises(ValueError, match="at least one"):
+        draw({})
+    with pytest.raises(TypeError, match=r"expected an Estimate or a SeedEstimate.*found 0.5"):
+        draw({"measure": {"scenes": {"a": 0.5, "b": 0.5}}} if draw is plot_settings else {"a": 0.5})
+
+
+def test_no_text_of_a_chart_is_smaller_than_eight_points():
+    figures = [plot_settings({"a": _curves()}, references={"a": {"chance": 0.5}})[0], plot_forest({"a": _seeded(0.1)})[0]]
+    for figure in figures:
+        figure.canvas.draw()
+        assert min(text.get_fontsize() for text in _texts(figure)) >= 8
+
+
+def test_a_legend_that_is_wider_than_the_figure_breaks_into_lines():
+    figure, _ = _drawn(*plot_settings({"measure": {f"a network with a long name {i}": {0: _seeded(0.1), 1: _seeded(0.2)}
+                                                   for i in range(5)}}))  # fmt: skip
+    box = figure.legends[0].get_window_extent()
+    assert box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1

@@ -103,10 +103,10 @@ class Results:
         """A line for each setting: the mean over training seeds and pictures of each measure, with its 95 % interval."""
         settings = [str(setting) for setting in (self.settings if settings is None else settings)]
         width = max(map(len, settings))
-        lines = [" " * width + "".join(f"{measure:>22}" for measure in measures)]
+        lines = [" " * width + "".join(f"{measure:>24}" for measure in measures)]
         for setting in settings:
             cells = (self._cell(measure, setting, network) for measure in measures)
-            lines.append(f"{setting:{width}}" + "".join(f"{cell:>22}" for cell in cells))
+            lines.append(f"{setting:{width}}" + "".join(f"{cell:>24}" for cell in cells))
         return "\n".join(lines)
 
     def _cell(self, measure, setting, network):

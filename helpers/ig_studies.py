@@ -64,7 +64,7 @@ def blindness(model, images, target, seeds, *, n_steps=STEPS):
     """
     found = {}
     for colour, rgb in COLOURS.items():
-        painted = _repainted(images, model.part, rgb)
+        painted = repainted(images, model.part, rgb)
         right = (logits_of(model, painted.pixels).argmax(1) == target).float()
         for baseline in ("black", "white", "mean", "farthest"):
             maps = integrated_gradients(model, painted.pixels, target, baseline=baseline, n_steps=n_steps)
@@ -185,7 +185,7 @@ def _references(images):
     return images.pixels.roll(1, 0)[:N_REFERENCES]
 
 
-def _repainted(images, part, rgb):
+def repainted(images, part, rgb):
     """The same test scenes with the shape or letter in another colour."""
     pixels = []
     for name in images.names:

@@ -24,7 +24,7 @@ from helpers.scenes import render, sample_scene
 from helpers.scoring import score
 from helpers.smoothgrad import smoothgrad
 
-STEPS = 25
+STEPS = 16  # gradients a map, for every method alike: how many more would help is the question of other notebooks
 FILLS = ("mean", "blur", "noise")
 FRACTIONS = tuple(i / 10 for i in range(11))
 POINTS = ("black", "white", "mean", "blur", "noise", "farthest", "adversarial")  # baselines that are one point a picture

@@ -84,7 +84,19 @@ def integrated_gradients_steps(model, pixels, target=None, *, steps=(5, 10, 20, 
     steps = sorted({at_least_one(n, "n_steps") for n in steps})
     if not steps:
         raise ValueError("steps must name at least one number of steps, found none")
-    nodes, weights = _shared_nodes(rule, steps)
+    return integrated_gradients_nodes(
+        model, pixels, target, nodes={n: nodes_and_weights(rule, n) for n in steps}, baseline=baseline,
+        references=references, input_range=input_range, batch_size=batch_size, seed=seed, progress=progress)  # fmt: skip
+
+
+def integrated_gradients_nodes(model, pixels, target=None, *, nodes, baseline="black", references=None,
+                               input_range=(0.0, 1.0), batch_size=None, seed=0, progress=False) -> dict:  # fmt: skip
+    """``integrated_gradients`` under several sums at once, {name: map}: every rule, say, at every number of steps.
+
+    Args: as ``integrated_gradients``, with
+        nodes: {name: (positions α, weights)}, as from ``nodes_and_weights``. A position that several share is evaluated once.
+    """
+    positions, weights = _shared_nodes(nodes.values())
     _check_goes_with_samples(baseline, references)
     with evaluation(model):
         target = resolve_target(model, pixels, target, batch_size=batch_size)
@@ -93,13 +105,13 @@ def integrated_gradients_steps(model, pixels, target=None, *, steps=(5, 10, 20, 
             origins = [make_baseline(baseline, model, pixels, target, seed=seed, input_range=input_range)]
         else:
             origins = _check_references(model, pixels, references)
-        maps = [torch.zeros_like(pixels) for _ in steps]
+        maps = [torch.zeros_like(pixels) for _ in nodes]
         for number, origin in enumerate(origins):
             label = f"reference {number + 1} of {len(origins)}" if progress is True and len(origins) > 1 else progress
-            sums = _weighted_sums(model, pixels, target, origin, nodes, weights, batch_size, label)
+            sums = _weighted_sums(model, pixels, target, origin, positions, weights, batch_size, label)
             for total, gradient_sum in zip(maps, sums, strict=True):
                 total += (pixels - origin) * gradient_sum / len(origins)
-    return dict(zip(steps, maps, strict=True))
+    return dict(zip(nodes, maps, strict=True))
 
 
 def path_gradient(model, pixels, target=None, *, baseline="black", n_steps=50, rule="midpoint", batch_size=None, seed=0):
@@ -275,15 +287,15 @@ def nodes_and_weights(rule, n) -> tuple[np.ndarray, np.ndarray]:
     return (nodes + 1) / 2, weights / weights.sum()
 
 
-def _shared_nodes(rule, steps):
-    """The distinct nodes (J,) of several numbers of steps, and the weight of each in each of them, (len(steps), J)."""
-    each = [nodes_and_weights(rule, n) for n in steps]
+def _shared_nodes(sums):
+    """The distinct nodes (J,) of K pairs (nodes, weights), and the weight of each in each of them, (K, J)."""
+    each = list(sums)
     everything = np.concatenate([nodes for nodes, _ in each])
     order = np.argsort(everything, kind="stable")
     is_new = np.concatenate([[True], np.diff(everything[order]) > 1e-12])  # further apart than rounding puts equal ones
     place = np.empty(len(order), int)
     place[order] = np.cumsum(is_new) - 1
-    weights = np.zeros((len(steps), place.max() + 1))
+    weights = np.zeros((len(each), place.max() + 1))
     start = 0
     for row, (nodes, own) in zip(weights, each, strict=True):
         row[place[start : start + len(nodes)]] = own

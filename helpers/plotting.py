@@ -46,7 +46,7 @@ def plot_maps(pixels, maps, *, how="signed", scale="map", percentile=99.0, mask=
     over_pictures = [_broken(title, cell) for title in titles] if titles is not None else ["input", *[""] * (rows - 1)]
     lines = [1 + over_pictures[row].count("\n") if over_pictures[row] else 0 for row in range(rows)]
     lines[0] = max([lines[0], *(1 + title.count("\n") for title in over_maps.values())])
-    size = (cell * columns + 0.95, sum(cell * height / width + 0.04 + 0.16 * n for n in lines))
+    size = (cell * columns + 0.95, sum(cell * height / width + (0.12 + 0.155 * n if n else 0.04) for n in lines))
     figure, axes = plt.subplots(rows, columns, squeeze=False, layout="constrained", figsize=size)
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
     limits = color_limits(np.stack(list(reduced.values()), 1), scale, percentile) if reduced else None

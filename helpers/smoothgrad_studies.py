@@ -99,7 +99,7 @@ def sample_error(model, images, target, seeds, *, counts=ALL_COUNTS, pairs=PAIRS
             for setting, values in maps.items()}  # fmt: skip
 
 
-def noise_distribution(model, images, target, seeds, *, n_samples=25):
+def noise_distribution(model, images, target, seeds, *, n_samples=16):
     """SmoothGrad over noise distributions, matched by standard deviation or by interquartile range, and the plain gradient.
     "normal again" is the normal distribution with other draws: the floor for every difference.
 
@@ -191,5 +191,5 @@ STUDIES = {
     "sample_count": (sample_count, 300, "test"),
     "sample_error": (sample_error, 50, "test"),
     "noise_distribution": (noise_distribution, 300, "test"),
-    "aggregation": (partial(aggregation, n_samples=25), 300, "test"),
+    "aggregation": (partial(aggregation, n_samples=16), 300, "test"),
 }

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from helpers import ig_studies, smoothgrad_studies
+from helpers import ig_studies, smoothgrad_studies, step_studies
 from helpers.checks import choose
 from helpers.files import written_whole
 from helpers.gradients import logits_of
@@ -50,8 +50,10 @@ class Study:
 
 
 STUDIES = {
-    name: Study(*definition) for name, definition in {**smoothgrad_studies.STUDIES, **ig_studies.STUDIES}.items()
-}  # fmt: skip
+    name: Study(*definition)
+    for module in (smoothgrad_studies, ig_studies, step_studies)
+    for name, definition in module.STUDIES.items()
+}
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,19 @@
-"""Seconds for a map and peak memory: bare PyTorch, ours, and Captum, side by side.
+"""Seconds for a map, peak memory, and how long a slider takes: writes the tables in tests/bench/results.md.
 
-    python tests/bench/bench.py            # prints the table and writes tests/bench/results.md, about 15 min on 2 cores
+    python tests/bench/bench.py                      # all of it, about 15 min on 2 cores
+    python tests/bench/bench.py --only sliders       # these sections anew, the others left as they stand in the file
 
-Bare is nothing but the forward pass and the input gradient at points that lie ready, at the fastest of several chunk sizes:
-what any implementation must pay. All four are timed in turn, round after round, in one process; medians of the rounds.
+Maps are timed side by side: bare PyTorch, ours, and Captum. Bare is nothing but the forward pass and the input gradient at
+points that lie ready, at the fastest of several chunk sizes: what any implementation must pay. All four are timed in turn,
+round after round, in one process; medians of the rounds.
 Memory is the peak of a process of its own for each method and n, the interpreter and libraries included.
 Weights do not matter for either, so the ImageNet networks keep their random ones.
+A slider is moved from Python, from the new value to the finished picture; the browser is not in it.
 """
 
 import argparse
 import platform
+import random
 import re
 import subprocess
 import sys
@@ -36,6 +40,7 @@ GPU_NETWORKS = {"ResNet-50": ("resnet50", 224)}
 METHODS = ("SmoothGrad", "Integrated Gradients")
 TIME_HEAD = ("network", "method", "who", "s a map", "ratio to bare")
 MEMORY_LIMIT = 16 << 30  # bytes
+MOVES = 24  # of each kind, for each panel
 OUT = Path(__file__).with_name("results.md")
 
 
@@ -145,11 +150,65 @@ def _one(label, method, who, n):
     print(int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024)
 
 
+def slider_table():
+    """Milliseconds from a move of a slider to the new picture, on the embedded network."""
+    # Here, so that the processes whose memory is measured do not load what draws.
+    from helpers import explorer
+    from helpers.images import load_images
+    from helpers.models import load_model
+
+    model, images = load_model("scenes", device="cpu"), load_images("scenes", 6)
+    references = load_images("scenes", 10, split="tune").pixels
+    display = ["show", "percentile", "overlay"]
+    panels = {
+        "explore_maps": ({}, ["samples", "show", "percentile"], ["picture", "noise"]),
+        "explore_smoothgrad": ({}, ["samples", "aggregate", *display], ["picture", "noise", "distribution", "clip"]),
+        "explore_integrated_gradients": (
+            {"references": references},
+            display,
+            ["picture", "target", "baseline", "steps", "rule"],
+        ),
+        "explore_path": ({}, ["alpha", *display], ["picture", "baseline"]),
+    }
+    rows = []
+    for name, (options, free, evaluating) in panels.items():
+        panel = getattr(explorer, name)(model, images, **options)
+        for kind, controls, bound in (("none", free, 0.1), ("evaluated", evaluating, 1.0)):
+            times = _moves(panel, controls, unseen=kind == "evaluated")
+            rows.append((name, kind, str(len(times)), f"{1e3 * median(times):.0f}", f"{1e3 * max(times):.0f}",
+                         f"{1e3 * bound:.0f}"))  # fmt: skip
+    return rows
+
+
+def _moves(panel, names, unseen):
+    """Seconds of MOVES moves of controls drawn at random; ``unseen``: only to settings of them that were not there before."""
+    draw, seen, times = random.Random(0), set(), []
+    seen.add(tuple(panel.controls[name].value for name in names))
+    while len(times) < MOVES:
+        name = draw.choice(names)
+        control = panel.controls[name]
+        if hasattr(control, "options"):
+            value = draw.choice([option[1] if isinstance(option, tuple) else option for option in control.options])
+        elif hasattr(control, "step"):
+            value = control.min + control.step * draw.randint(0, round((control.max - control.min) / control.step))
+        else:
+            value = not control.value
+        now = tuple(value if other == name else panel.controls[other].value for other in names)
+        variance_of_one = "aggregate" in names and {"variance", 1} <= set(now)
+        if value == control.value or (unseen and now in seen) or variance_of_one:
+            continue
+        start = time.perf_counter()
+        control.value = value
+        times.append(time.perf_counter() - start)
+        seen.add(tuple(panel.controls[other].value for other in names))
+    return times
+
+
 def gpu_section(rounds):
-    """The same table on a GPU, and how well bf16 maps agree with float32 ones; or a line that says why not."""
+    """The table of times on a GPU, and how well bf16 maps agree with float32 ones; or a line that says why not."""
     if not torch.cuda.is_available():
-        return "\nNo GPU at hand: the table for ResNet-50 on CUDA, float32 and bf16 autocast, was skipped.\n"
-    lines = [f"\n## On {torch.cuda.get_device_name()}\n"]
+        return "No GPU at hand: the table for ResNet-50 on CUDA, float32 and bf16 autocast, was skipped."
+    lines = [f"On {torch.cuda.get_device_name()}, otherwise as above."]
     for dtype in (None, torch.bfloat16):
         with torch.autocast("cuda", dtype) if dtype else nullcontext():
             lines += ["", f"{'bf16 autocast' if dtype else 'float32'}:", ""]
@@ -161,34 +220,78 @@ def gpu_section(rounds):
             half = ours(method, network, pixels, target)
         r = torch.corrcoef(torch.stack([full.flatten(), half.flatten()]))[0, 1]
         lines.append(f"\n{method}: correlation of the bf16 map with the float32 map {r:.4f}.")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def _markdown(head, rows):
     return [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}", *(f"| {' | '.join(row)} |" for row in rows)]
 
 
+def _where():
+    return f"torch {torch.__version__}, {torch.get_num_threads()} threads on {platform.machine()}"
+
+
+def time_section(rounds):
+    return "\n".join([
+        f"{_where()}, float32, one picture, n = {N} gradients a map, medians of {rounds} interleaved rounds. The ratio is the "
+        "median over rounds of the time divided by bare PyTorch's in the same round.", "",
+        *_markdown(TIME_HEAD, time_table(NETWORKS, rounds)),
+    ])  # fmt: skip
+
+
+def memory_section(_):
+    head = ("network", "method", "who", "n = 16", "n = 256", "ratio")
+    return "\n".join([
+        "Of a process that makes one map, in MiB, the interpreter and libraries included.", "",
+        *_markdown(head, memory_table(NETWORKS)),
+    ])  # fmt: skip
+
+
+def sliders_section(_):
+    head = ("panel", "new gradients", "moves", "median, ms", "worst, ms", "bound, ms")
+    return "\n".join([
+        f"{_where()}, embedded network, from the move to the new picture, without the browser.", "",
+        *_markdown(head, slider_table()),
+    ])  # fmt: skip
+
+
+SECTIONS = {  # name -> (heading in results.md, rounds -> text)
+    "time": ("Seconds a map", time_section),
+    "memory": ("Peak memory", memory_section),
+    "sliders": ("Sliders", sliders_section),
+    "gpu": ("On a GPU", gpu_section),
+}
+
+
+def written(text):
+    """{heading: text under it} of a results file."""
+    parts = re.split(r"^### (.+)\n", text, flags=re.MULTILINE)
+    return {heading: body.strip("\n") for heading, body in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def composed(sections):
+    """The results file of {heading: text}, in the order of SECTIONS; those never measured are left out."""
+    parts = [f"### {heading}\n\n{sections[heading]}\n" for heading, _ in SECTIONS.values() if heading in sections]
+    return "\n".join(["# Speed and memory\n\nWritten by `make bench`.\n", *parts])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), metavar="SECTION",
+                        help=f"measure only these, of {', '.join(SECTIONS)}")  # fmt: skip
     parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
         _one(*arguments.one)
         return
-    lines = [
-        "# Speed and memory", "",
-        f"Written by `make bench`. torch {torch.__version__}, {torch.get_num_threads()} threads on {platform.machine()}, "
-        f"float32, one picture, n = {N} gradients a map, medians of {arguments.rounds} interleaved rounds. The ratio is the "
-        "median over rounds of the time divided by bare PyTorch's in the same round.", "",
-        *_markdown(TIME_HEAD, time_table(NETWORKS, arguments.rounds)), "",
-        "Peak memory of a process that makes one map, in MiB, the interpreter and libraries included:", "",
-        *_markdown(("network", "method", "who", "n = 16", "n = 256", "ratio"), memory_table(NETWORKS)),
-    ]  # fmt: skip
-    text = "\n".join(lines) + "\n" + gpu_section(arguments.rounds)
-    with written_whole(OUT) as whole:
-        whole.write_text(text, encoding="utf-8")
-    print(text)
+    sections = written(OUT.read_text(encoding="utf-8")) if OUT.exists() else {}
+    for name in arguments.only:
+        heading, measure = SECTIONS[name]
+        sections[heading] = measure(arguments.rounds)
+        print(f"### {heading}\n\n{sections[heading]}\n")
+        with written_whole(OUT) as whole:  # after each, so that what is cut off keeps what it measured
+            whole.write_text(composed(sections), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -172,7 +172,7 @@ def explore_integrated_gradients(model, images: ImageSet, *, target=None, refere
     )
 
 
-def explore_path(model, images: ImageSet, *, target=None, baseline="black", n_steps=51) -> Panel:
+def explore_path(model, images: ImageSet, *, target=None, baseline="black", n_steps=41) -> Panel:
     """Walk from the baseline (α = 0) to the input (α = 1): the point, the gradient there, and Integrated Gradients so far.
 
     The gradients at ``n_steps`` equally spaced points, both ends included, are evaluated once for a picture and a baseline;

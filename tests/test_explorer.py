@@ -427,7 +427,7 @@ def test_the_path_shows_point_gradient_and_the_sum_so_far(model, images, shown):
     panel = explore_path(model, images, baseline="white")
     start, end = torch.ones_like(images.pixels[:1]), images.pixels[:1]
     target = logits_of(model, end).argmax(1)
-    for alpha in (0.0, 0.02, 0.5, 1.0):
+    for alpha in (0.0, 0.025, 0.5, 1.0):
         panel.controls["alpha"].value = alpha
         point = torch.lerp(start, end, alpha)
         torch.testing.assert_close(shown[1][0], point[0])
@@ -435,7 +435,7 @@ def test_the_path_shows_point_gradient_and_the_sum_so_far(model, images, shown):
         if alpha == 0:
             assert not shown[0][2][0].any()
         else:  # the rest of the way has not been walked: the same as a path that ends here
-            steps = round(alpha * 50) + 1
+            steps = round(alpha * 40) + 1
             expected = integrated_gradients(model, point, target, baseline="white", n_steps=steps, rule="trapezoid")
             torch.testing.assert_close(shown[0][2][0], expected, rtol=1e-3, atol=1e-5)
         assert f"sum so far {shown[0][2][0].sum():.3f}" in panel.status.value

@@ -15,7 +15,8 @@ from helpers.checks import choose
 from helpers.gradients import reduce_channels
 from helpers.statistics import Comparison, Estimate, SeedEstimate
 
-SIGNED, UNSIGNED = "RdBu_r", "inferno"
+# 33 colours, an odd number so that 0 has its own: steps that the eye hardly sees make a stored figure a third smaller.
+SIGNED, UNSIGNED = plt.get_cmap("RdBu_r", 33), "inferno"
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # Okabe and Ito's, colour-blind safe
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 SCALES = ("map", "row", "figure")

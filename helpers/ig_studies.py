@@ -24,7 +24,7 @@ from helpers.scenes import render, sample_scene
 from helpers.scoring import score
 from helpers.smoothgrad import smoothgrad
 
-STEPS = 16  # gradients a map, for every method alike: how many more would help is the question of other notebooks
+STEPS = 16  # gradients a map where a number can be chosen ("samples": 3 from each of 10 references)
 FILLS = ("mean", "blur", "noise")
 FRACTIONS = tuple(i / 10 for i in range(11))
 POINTS = ("black", "white", "mean", "blur", "noise", "farthest", "adversarial")  # baselines that are one point a picture
@@ -74,8 +74,9 @@ def blindness(model, images, target, seeds, *, n_steps=STEPS):
 
 
 def methods(n_samples=STEPS):
-    """name → attribution: the methods that are judged against each other. SmoothGrad and the rest take the given number of
-    gradients; noise is 0.05 where the studies before found relevance mass highest, and the paper's 0.15."""
+    """name → attribution: the methods that are judged against each other. Those that average take the given number of
+    gradients ("IG, samples" a fifth of it from each of its references); noise is 0.05 where the studies before found relevance
+    mass highest, and the paper's 0.15."""
     return {
         "gradient": saliency,
         "gradient × input": gradient_x_input,
@@ -145,7 +146,7 @@ def faithfulness(model, images, target, seeds, *, n_samples=STEPS):
 
 def randomisation(model, images, target, seeds, *, n_samples=15):
     """The map of a network that forgets its layers from the top, against the map of the trained one (setting "METHOD, k
-    layers", k of 6): "rank signed", "rank unsigned" and "ssim"."""
+    layers", k of 6): "rank signed", "rank unsigned" and "ssim"; 0 where one of the two is constant, as Grad-CAM's may be."""
     found = {}
     names = ("gradient", "guided backprop", "SmoothGrad, σ = 0.15", "IG, black", "Grad-CAM")
     chosen = {name: _called(name, call, images, seeds) for name, call in methods(n_samples).items() if name in names}
@@ -154,9 +155,9 @@ def randomisation(model, images, target, seeds, *, n_samples=15):
         for name, call in chosen.items():
             maps = call(forgot, images.pixels, target)
             found[f"{name}, {k} layers"] = {
-                "rank signed": rank_correlation(maps, trained[name], "signed"),
-                "rank unsigned": rank_correlation(maps, trained[name], "unsigned"),
-                "ssim": ssim(maps, trained[name]),
+                "rank signed": rank_correlation(maps, trained[name], "signed").nan_to_num(),
+                "rank unsigned": rank_correlation(maps, trained[name], "unsigned").nan_to_num(),
+                "ssim": ssim(maps, trained[name]).nan_to_num(),
             }
     return found
 
@@ -178,7 +179,7 @@ def _ends(model, images, target, maps, there):
 
 
 def _references(images):
-    """10 pictures of the same kind that are not among those explained."""
+    """10 scenes that are not among those explained; of pictures without masks, those themselves, for want of others."""
     if images.masks:
         source = "scenes-shortcut" if "patch" in images.masks else "scenes"
         return load_images(source, N_REFERENCES, split="tune").pixels.to(images.pixels)
@@ -186,7 +187,7 @@ def _references(images):
 
 
 def repainted(images, part, rgb):
-    """The same test scenes with the shape or letter in another colour."""
+    """The same scenes, of the test split, with the shape or letter in another colour."""
     pixels = []
     for name in images.names:
         scene = sample_scene("test", int(name.split()[-1]))

@@ -19,7 +19,12 @@ def gradient_x_input(model, pixels, target=None) -> torch.Tensor:
 
 def guided_backprop(model, pixels, target=None) -> torch.Tensor:
     """The gradient under another backward rule: every ReLU also drops what is negative on its way back (Springenberg et al.
-    2015, arXiv:1412.6806). Signed. The model's ReLUs must be ``nn.ReLU`` modules, and each must be used once."""
+    2015, arXiv:1412.6806). Signed. Only ``nn.ReLU`` modules have that rule: under a functional ReLU it is the gradient's own.
+
+    Raises:
+        TypeError: the model is not a module.
+    """
+    _must_be_a_module(model, "guided backprop")
     from captum.attr import GuidedBackprop  # here, since captum takes a second to import
 
     with evaluation(model), warnings.catch_warnings():
@@ -35,15 +40,24 @@ def grad_cam(model, pixels, target=None, *, layer=None) -> torch.Tensor:
     al. 2016, arXiv:1512.04150) of its ReLU'd last block, times a constant.
 
     layer: the module whose output is weighted; by default the last one whose output has a height and a width above 1.
+
+    Raises:
+        TypeError: the model is not a module. ValueError: it has no such layer.
     """
+    _must_be_a_module(model, "Grad-CAM")
     from captum.attr import LayerAttribution, LayerGradCam
 
     with evaluation(model):
         target = resolve_target(model, pixels, target)
         layer = last_spatial_layer(model, pixels[:1]) if layer is None else layer
-        coarse = LayerGradCam(model, layer).attribute(pixels.detach(), target=target, relu_attributions=True).detach()
+        coarse = LayerGradCam(model, layer).attribute(pixels.detach().clone(), target=target, relu_attributions=True).detach()
     fine = LayerAttribution.interpolate(coarse, pixels.shape[2:], interpolate_mode="bilinear")
     return fine.expand_as(pixels).contiguous()
+
+
+def _must_be_a_module(model, method):
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"{method} looks into the layers of a torch.nn.Module, found {type(model).__name__}")
 
 
 def last_spatial_layer(model, pixels) -> nn.Module:

@@ -58,7 +58,7 @@ def step_error(model, images, target, seeds, *, steps=STEPS, n_dense=N_DENSE, so
     }
 
 
-def step_quality(model, images, target, seeds, *, steps=(1, 2, 3) + STEPS):
+def step_quality(model, images, target, seeds, *, steps=(1, 2, 3, *STEPS)):
     """The common measures of Integrated Gradients from black, by the midpoint rule, over the number of steps; and of the plain
     gradient. Own measure: "like last", the correlation with the map of the most steps."""
     maps = integrated_gradients_steps(model, images.pixels, target, steps=steps)

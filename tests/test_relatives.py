@@ -296,11 +296,8 @@ def test_global_random_state_is_untouched_and_nothing_is_warned_of(method, conv_
 
 @pytest.mark.parametrize(
     ("method", "context"),
-    [(method, torch.no_grad) for method in METHODS]
-    + [(gradient_x_input, torch.inference_mode), (guided_backprop, torch.inference_mode)]
-    + [pytest.param(grad_cam, torch.inference_mode, marks=pytest.mark.xfail(
-        raises=RuntimeError, strict=True, reason="grad_cam hands captum an inference tensor, where a clone is needed"))],
-)  # fmt: skip
+    [(method, context) for method in METHODS for context in (torch.no_grad, torch.inference_mode)],
+)
 def test_it_works_without_gradients_around_it(method, context, conv_net, pictures):
     expected = method(conv_net, pictures, CLASSES)
     with context():
@@ -335,3 +332,9 @@ def test_the_normalisation_inside_is_part_of_the_gradient(method, tiny_classifie
     raw = method(tiny_classifier.network, inside, CLASSES)
     expected = {gradient_x_input: raw / inside * 4 * pictures, guided_backprop: 4 * raw, grad_cam: raw}[method]
     assert relative_l2(method(tiny_classifier, pictures, CLASSES), expected) < 1e-10
+
+
+@pytest.mark.parametrize("method", [guided_backprop, grad_cam])
+def test_what_looks_into_layers_needs_a_module(method, conv_net, pictures):
+    with pytest.raises(TypeError, match="found function"):
+        method(lambda pixels: conv_net(pixels), pictures, CLASSES)

@@ -2,6 +2,7 @@
 notebook runs to its end in a fake Colab, and the tests pass. Takes several GB and some minutes."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -63,6 +64,8 @@ def test_the_tests_pass_with_the_lowest_versions(lowest):
     """All but those in a browser: the JupyterLab of today does not show widgets of ipywidgets 7."""
     captum = re.search(r"^captum.*", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE)[0]
     pip(lowest, "install", captum.replace(">=", "=="))
-    command = [str(lowest), "-m", "pytest", "-q", "-m", "not slow", "--ignore=tests/browser/test_browser.py"]
-    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=7200)
+    command = [lowest, "-m", "pytest", "-q", "-n", "auto", "--dist", "loadfile", "-m", "not slow"]
+    command = [*map(str, command), "--ignore=tests/browser/test_browser.py"]
+    process = subprocess.run(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+                             timeout=7200)  # fmt: skip
     assert process.returncode == 0, process.stdout[-5000:]

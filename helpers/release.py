@@ -18,7 +18,7 @@ from helpers.grading.repair import is_solution
 ROOT = HELPERS.parent
 CODE_STUB, WORDS_STUB = "# YOUR CODE HERE\nraise NotImplementedError()", "YOUR ANSWER HERE"  # nbgrader's own
 _SOLUTION = re.compile(r"^([ \t]*)### BEGIN SOLUTION.*?### END SOLUTION[^\n]*", re.DOTALL | re.MULTILINE)
-_SOLVED = re.compile(r"This is the solved edition\. Your own work stands between[^.\n]*; ?")
+_SOLVED = re.compile(r"This is the solved edition[.;] [Yy]our own work stands between [^.;\n]*")
 _README = """# Assignment: gradient explanations, measured
 
 Open the notebooks in `notebooks/` in Jupyter, and write your own functions and observations where they say YOUR CODE HERE and
@@ -53,7 +53,7 @@ def student_version(notebook):
         elif "### BEGIN SOLUTION" in cell.source and cell.cell_type == "code":
             raise ValueError(f"cell {cell.get('id')} holds a solution and has no solution tag or nbgrader metadata")
         else:
-            cell.source = _SOLVED.sub("Your own work goes where it says YOUR CODE HERE; ", cell.source)
+            cell.source = _SOLVED.sub("Your own work goes where it says YOUR CODE HERE", cell.source)
     return notebook
 
 

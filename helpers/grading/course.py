@@ -24,17 +24,17 @@ def copy_course(folder, *, sandbox=False):
     shutil.copytree(DATA, folder / "data", ignore=shutil.ignore_patterns("overview.png", ".*"))
     if sandbox:
         compileall.compile_dir(folder / "helpers", quiet=1)
-        _find_fonts(folder / "matplotlib")
+        _find_fonts(folder / "tmp" / "matplotlib")
         for path in [folder, *folder.rglob("*")]:
             path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def _find_fonts(folder):
-    """Matplotlib looks for fonts once, for seconds, and keeps what it found."""
+    """Matplotlib looks for fonts once, for seconds, and keeps what it found in a folder that it wants to be writable."""
     import matplotlib
     from matplotlib import font_manager
 
-    folder.mkdir()
+    folder.mkdir(parents=True)
     kept = Path(matplotlib.get_cachedir()) / f"fontlist-v{font_manager.FontManager.__version__}.json"
     if kept.is_file():
         shutil.copy(kept, folder)

@@ -5,9 +5,7 @@ from pathlib import Path
 
 import nbformat
 
-from helpers.grading.repair import BadNotebook, cell_id, read_notebook
-
-LEAST_SHARED = 3  # cells, for a notebook under another name to be taken for one of ours
+from helpers.grading.repair import BadNotebook, cell_id, is_solution, read_notebook
 
 
 def handed_in(folder, sources) -> dict[str, dict[str, list[Path]]]:
@@ -20,7 +18,8 @@ def handed_in(folder, sources) -> dict[str, dict[str, list[Path]]]:
 
     Links are not followed: they could lead to another's work.
     """
-    ids = {Path(path).stem: {cell.id for cell in nbformat.read(path, as_version=4).cells} for path in sources}
+    ids = {Path(path).stem: {cell.id for cell in nbformat.read(path, as_version=4).cells if is_solution(cell)}
+           for path in sources}  # fmt: skip
     students = {}
     for entry in sorted(Path(folder).iterdir()):
         if entry.name.startswith((".", "__MACOSX")) or entry.is_symlink():
@@ -42,7 +41,7 @@ def handed_in(folder, sources) -> dict[str, dict[str, list[Path]]]:
 
 
 def _which(path, ids):
-    """The source's name: in the file's name, else the one that shares most cells, else ""."""
+    """The source's name: in the file's name, else the one of which it has more solution cells than of any other, or ""."""
     if named := [name for name in ids if name in path.stem]:
         return max(named, key=len)
     try:
@@ -50,8 +49,8 @@ def _which(path, ids):
     except BadNotebook:
         return next(iter(ids)) if len(ids) == 1 else ""
     shared = {name: len(own & theirs) for name, theirs in ids.items()}
-    best = max(shared, key=shared.get, default="")
-    return best if best and shared[best] >= LEAST_SHARED else ""
+    first, *others = sorted(shared, key=shared.get, reverse=True)
+    return first if shared[first] > max([0, *(shared[name] for name in others)]) else ""
 
 
 def _hidden(path):

@@ -7,6 +7,7 @@ with check cells, bootstrap and parameters restored; a student's own cells follo
 import ast
 import json
 import re
+import symtable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -91,10 +92,14 @@ def repair(submission, source, *, seed) -> Repaired:
         order.append(name)
     if order != [name for name in known if name in theirs]:
         remarks.append("cells were out of order; they were run in the source's order")
-    result = Repaired([], remarks)
+    result, wanted = Repaired([], remarks), set()
 
     def add(cell, source_text, name, of):
         result.cells.append({"id": name, "kind": cell.cell_type, "source": source_text, "of": of})
+        if cell.cell_type == "code" and (
+            name not in known or source_text != known[name].source or _marked(known[name]) or name == "bootstrap"
+        ):
+            wanted.add(name)
 
     for number, cell in enumerate(own[None]):
         add(cell, cell.source, f"own-0-{number}", None)
@@ -114,7 +119,45 @@ def repair(submission, source, *, seed) -> Repaired:
             remarks.append(f"cell {name} had been changed; it was restored")
         for number, cell in enumerate(own.get(name, [])):
             add(cell, cell.source, f"own-{name}-{number}", name)
+    executed = needed(result.cells, wanted)
+    result.cells = [cell for cell in result.cells if cell["kind"] != "code" or cell["id"] in executed]
     return result
+
+
+def _marked(cell):
+    """Whether points depend on a cell of a source notebook."""
+    return is_solution(cell) or bool((cell.metadata.get("nbgrader") or {}).get("grade"))
+
+
+def needed(cells, wanted) -> set[str]:
+    """The ids of the code cells to execute for the ``wanted`` ones: theirs, and those of earlier cells that bind what they use.
+
+    A full notebook measures for a minute what no mark depends on; this is what remains of it. A cell that is no plain Python
+    (magics) is always executed.
+    """
+    found, missing = set(), set()
+    for cell in reversed([cell for cell in cells if cell["kind"] == "code"]):
+        try:
+            bound, used = _names(cell["source"])
+        except (SyntaxError, ValueError, RecursionError):
+            found.add(cell["id"])
+            continue
+        if cell["id"] in wanted or bound & missing:
+            found.add(cell["id"])
+            missing |= used
+    return found
+
+
+def _names(source):
+    """(the global names that a cell binds, those it uses from elsewhere, also within functions)."""
+    table = symtable.symtable(source, "cell", "exec")
+    bound = {name.get_name() for name in table.get_symbols() if name.is_assigned() or name.is_imported()}
+    used, tables = {name.get_name() for name in table.get_symbols() if name.is_referenced()}, list(table.get_children())
+    for inner in tables:
+        tables += inner.get_children()
+        used |= {name.get_name() for name in inner.get_symbols() if name.is_global()}
+    loops = [node.target for node in ast.walk(ast.parse(source)) if isinstance(node, ast.For)]
+    return bound, used - {name.id for target in loops for name in ast.walk(target) if isinstance(name, ast.Name)}
 
 
 def profile(parameters, seed) -> str:

@@ -71,8 +71,8 @@ class Sandbox:
     """A running command. ``stdin`` and ``stdout`` are the caller's to talk through; the last of stderr is kept.
 
     Args:
-        course: a folder whose content the process sees read-only, beside a scratch folder ``notebooks``, where it starts.
-            What the sandbox itself needs goes beside it.
+        course: a folder whose content the process sees read-only, beside the scratch folders ``notebooks``, where it starts,
+            and ``tmp``, into which the course's own ``tmp`` is copied. What the sandbox itself needs goes beside the course.
         command: program and arguments.
         limits: a ``Limits``.
         isolated: whether to use namespaces.
@@ -90,8 +90,10 @@ class Sandbox:
         else:
             cwd = self._folder / "notebooks"
             cwd.mkdir()
-            for path in Path(course).iterdir():
+            for path in _fixed(course):
                 (self._folder / path.name).symlink_to(path.resolve())
+            if Path(course, "tmp").is_dir():
+                shutil.copytree(Path(course, "tmp"), self._folder / "tmp")
             command = [*_limited(self.limits), *command] if shutil.which("prlimit") else command
             environment = _environment(self._folder)
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
@@ -188,8 +190,9 @@ def _walled(course, root, command, limits, slot):
         *(f"touch dev/{name}; mount --bind /dev/{name} dev/{name}" for name in _DEVICES),
         f"mount -t tmpfs -o {owner}nosuid,nodev,mode=755,size={limits.disk} scratch .{_COURSE}",
         f"mkdir .{_COURSE}/notebooks .{_COURSE}/tmp; ln -s {_COURSE}/tmp tmp; ln -s {_COURSE}/tmp dev/shm",
-        f"chown {uid}:{uid} .{_COURSE}/notebooks .{_COURSE}/tmp" if as_root else "true",
-        *(step for path in sorted(course.iterdir()) for step in _bind(path, Path(_COURSE, path.name))),
+        f"cp -r {shlex.quote(str(course / 'tmp'))}/. .{_COURSE}/tmp" if (course / "tmp").is_dir() else "true",
+        f"chown -R {uid}:{uid} .{_COURSE}/notebooks .{_COURSE}/tmp" if as_root else "true",
+        *(step for path in _fixed(course) for step in _bind(path, Path(_COURSE, path.name))),
         "mount -o remount,bind,ro,nosuid,nodev .",
         "pivot_root . old",
         "umount -l /old",
@@ -205,6 +208,10 @@ def _walled(course, root, command, limits, slot):
     spaces = ["--mount", "--pid", "--net", "--ipc", "--uts", *([] if as_root else ["--user", "--map-root-user"])]
     # If the grader dies, so does unshare, and with it everything inside.
     return ["setpriv", "--pdeathsig=KILL", "unshare", *spaces, "--fork", "--kill-child", "/bin/sh", "-c", "\n".join(steps)]
+
+
+def _fixed(course):
+    return sorted(path for path in Path(course).iterdir() if path.name != "tmp")
 
 
 def _bind(source, target):
@@ -231,5 +238,5 @@ def _environment(home):
     return {"PATH": f"{sys.prefix}/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LANG": "C.UTF-8",
             "HOME": f"{home}/tmp", "USER": "student", "TMPDIR": f"{home}/tmp", "IPYTHONDIR": f"{home}/tmp/ipython",
             "PYTHONPATH": str(home), "PYTHONDONTWRITEBYTECODE": "1", "HELPERS_DATA": f"{home}/data", "OMP_NUM_THREADS": "1",
-            "MPLBACKEND": "module://matplotlib_inline.backend_inline", "MPLCONFIGDIR": f"{home}/matplotlib",
+            "MPLBACKEND": "module://matplotlib_inline.backend_inline", "MPLCONFIGDIR": f"{home}/tmp/matplotlib",
             "TORCH_HOME": f"{home}/torch"}  # fmt: skip

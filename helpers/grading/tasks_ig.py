@@ -156,30 +156,24 @@ def _retained(given, pixels, maps, target, fill, fractions=_FRACTIONS):
 
 @task("ig_4_quality", 25, _HIDING)
 def my_retained_accuracy(given, call):
-    pixels = given.large_pictures(8)
-    target = given.logits(pixels).argmax(1)
-    grey = torch.full_like(pixels, 0.5)
+    pixels, fill = given.large_pictures(8), given.large_pictures(16)[8:]
+    target, second = given.logits(pixels).argsort(1, descending=True)[:, :2].T
     maps = given.gradient(pixels, target).float()
     mistakes = {
-        "with the highest-ranked pixels replaced": lambda: _retained(given, pixels, _upside_down(maps), target, grey),
-        "ranked by the signed sum over channels": lambda: _retained(given, pixels, _shifted(maps), target, grey),
-        "1 minus it": lambda: 1 - _retained(given, pixels, maps, target, grey),
+        "with the highest-ranked pixels replaced": lambda: _retained(given, pixels, _upside_down(maps), target, fill),
+        "ranked by the signed sum over channels": lambda: _retained(given, pixels, _shifted(maps), target, fill),
+        "1 minus it": lambda: 1 - _retained(given, pixels, maps, target, fill),
+        "with the pixels black": lambda: _retained(given, pixels, maps, target, torch.zeros_like(fill)),
     }
-    answer = call(MODEL, pixels, maps, target, _FRACTIONS, grey)
-    expected = _retained(given, pixels, maps, target, grey)
-    yield 12, "the share of pictures still given the target, at each fraction", same(answer, expected, mistakes)
-    fill = given.large_pictures(16)[8:].flip(0)
-    upside_down = call(MODEL, pixels, _upside_down(maps), target, _FRACTIONS, fill)
-    yield (
-        8,
-        "other maps, a fill of its own for each picture",
-        same(upside_down, _retained(given, pixels, _upside_down(maps), target, fill)),
-    )
-    second = given.logits(pixels).argsort(1, descending=True)[:, 1]
-    others = torch.where(torch.arange(8) % 2 == 0, target, second)
-    answer = call(MODEL, pixels, maps, others, [0.0, 0.5], grey)
-    expected = _retained(given, pixels, maps, others, grey, [0.0, 0.5])
-    yield 5, "of the given target, also where the network never says it", same(answer, expected)
+    answer = call(MODEL, pixels, maps, target, _FRACTIONS, fill)
+    expected = _retained(given, pixels, maps, target, fill)
+    yield 15, "the share of pictures still given the target, at each fraction", same(answer, expected, mistakes)
+    others = torch.where(torch.arange(8) % 3 == 0, second, target)  # the network never says these of a whole picture
+    maps = torch.from_numpy(given.rng(9).standard_normal(tuple(pixels.shape), np.float32))
+    fractions, grey = [0.0, 0.125, 0.25, 0.375, 0.5], torch.full_like(pixels, 0.5)
+    answer = call(MODEL, pixels, maps, others, fractions, grey)
+    expected = _retained(given, pixels, maps, others, grey, fractions)
+    yield 10, "other maps, targets and fractions, a grey fill", same(answer, expected)
 
 
 def _upside_down(maps):
@@ -197,7 +191,7 @@ def my_steps_quality(given, call):
     pixels = given.large_pictures(6)
     target = given.logits(pixels).argmax(1)
     for points, baseline, fill, steps in (
-        (15, torch.zeros_like(pixels), torch.full_like(pixels, 0.5), [1, 2]),
+        (15, torch.zeros_like(pixels), given.large_pictures(12)[6:], [1, 2]),
         (10, torch.ones_like(pixels), given.large_pictures(16)[10:], [3, 1]),
     ):
         maps = [_reference(given, pixels, target, baseline, n).float() for n in steps]

@@ -107,7 +107,7 @@ def my_noise(given, call):
         yield 2, f"{name}: its shape, mean 0, standard deviation 1", draws[name].problem or _not_drawn(draws[name], law, shape)
     again, other = (call("normal", shape, Generator(given.seed + 1 + i)) for i in (0, 1))
     first, again, other = (answer.arrays.get("", np.empty(0)) for answer in (draws["normal"], again, other))
-    problem = draws["normal"].problem
+    problem = draws["normal"].problem or _not_drawn(draws["normal"], laws["normal"], shape)
     if not problem and not np.array_equal(first, again):
         problem = "the same generator gave other numbers: the draws do not come from it"
     if not problem and (np.array_equal(first, other) or not first.size):

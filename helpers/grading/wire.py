@@ -7,6 +7,7 @@ import json
 import struct
 from typing import BinaryIO
 
+import numpy as np
 from safetensors.numpy import load, save
 
 _LENGTHS = struct.Struct("<II")
@@ -19,7 +20,8 @@ class WireError(Exception):
 
 
 def send(stream: BinaryIO, message: dict, arrays: dict | None = None):
-    """``arrays``: name → C-contiguous numpy array."""
+    """``arrays``: name → numpy array, of any layout in memory (safetensors itself would mix up one that is not contiguous)."""
+    arrays = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in (arrays or {}).items()}
     text, data = json.dumps(message).encode(), save(arrays) if arrays else b""
     stream.write(_LENGTHS.pack(len(text), len(data)))
     stream.write(text)

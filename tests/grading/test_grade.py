@@ -67,7 +67,7 @@ HOSTILE = {
     "dies late": (inside("import ctypes\nctypes.string_at(0)"), 4, 0, "ended by itself (signal 11"),
     "output": (after("import os\nfor _ in range(1024):\n    print('x' * 2**20)\nfor fd in (1, 2):\n    for _ in range(64):\n"
                      "        os.write(fd, b'y' * 2**20)"), 4, 8, ""),
-    "returns": ({"solution-smoothgrad": "def my_smoothgrad(*_):\n    return torch.zeros(2**28).expand(2**30)[:2**28]"}, 4, 0,
+    "returns": ({"solution-smoothgrad": "def my_smoothgrad(*_):\n    return torch.zeros(2**24)"}, 4, 0,
                 "of at most 32"),
     "liar": (inside("import gc, os\nfor line in gc.get_objects():\n    if type(line).__name__ == 'Line':\n"
                     "        line._outgoing.write(b'\\xff' * 100)\n        line._outgoing.flush()"), 4, 0, "protocol"),
@@ -183,7 +183,8 @@ def test_hostile_submissions_harm_nobody(tmp_path, source, small_limits):
     check(records, cases)
     assert records["snoop"]["errors"] == records["filler"]["errors"] == []
     assert secret.read_text() == "the solutions" and "THE DISK" not in all_said(records)
-    assert max(record["peak"] for record in records.values()) < small_limits.memory + 600 * 2**20
+    alone = [record["peak"] for name, record in records.items() if name != "forks"]  # forks share what is counted for each
+    assert max(alone) < small_limits.memory + 600 * 2**20
 
 
 @needs_walls

@@ -36,7 +36,8 @@ def course(tmp_path):
                                                  "c.ExecutePreprocessor.timeout = 600\n")  # fmt: skip
 
     def run(*command):
-        environment = {**os.environ, "JUPYTER_PATH": str(tmp_path / "jupyter"), "PYTHONPATH": str(tmp_path)}
+        environment = {**os.environ, "JUPYTER_PATH": str(tmp_path / "jupyter"), "PYTHONPATH": str(tmp_path),
+                       "PATH": f"{Path(NBGRADER).parent}:{os.environ['PATH']}"}  # fmt: skip
         done = subprocess.run([NBGRADER, *command], cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
 
@@ -65,10 +66,17 @@ def test_nbgrader_generates_and_autogrades(course):
     course("autograde", "method", "--create")
     with sqlite3.connect(course.folder / "gradebook.db") as book:
         scores = dict(book.execute(
-            "select student.id, sum(coalesce(grade.auto_score, 0)) from grade join submitted_notebook on notebook_id = "
+            "select student.id, sum(coalesce(grade.auto_score, 0)) from grade join submitted_notebook on grade.notebook_id = "
             "submitted_notebook.id join submitted_assignment on submitted_notebook.assignment_id = submitted_assignment.id "
             "join student on student_id = student.id group by student.id"))  # fmt: skip
     assert scores == {"ada": 12, "bob": 0}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_no_words_hold_the_markers_of_a_solution(path):
+    """nbgrader would take them for the beginning of one that has no end."""
+    words = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown"]
+    assert not [text for text in words if "BEGIN SOLUTION" in text or "END SOLUTION" in text]
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)

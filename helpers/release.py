@@ -1,7 +1,7 @@
-"""Write what students get: python -m helpers.release [--out build/release]
+"""Write what students get: python -m helpers.release [--out build/release] [--repository https://github.com/COURSE/HANDOUT]
 
 The notebooks with solutions, observations and outputs cleared, the helpers and the data, and a README. The solutions, the
-tests and the grader stay behind.
+tests and the grader stay behind. In Colab the notebooks fetch the repository that they are handed out in.
 """
 
 import argparse
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nbformat
 
+from helpers.colab import origin, stamp
 from helpers.files import written_whole
 from helpers.grading.course import HELPERS, copy_course
 from helpers.grading.repair import is_solution
@@ -33,7 +34,7 @@ python -m jupyter lab notebooks
 Before handing in, run the visible checks of a notebook:
 
 ```
-python -m helpers.precheck notebooks/{first}
+python -m helpers.precheck notebooks/smoothgrad_1_method.ipynb
 ```
 
 You are graded by running your notebook again and asking your functions about other pictures and another network than yours, so
@@ -65,8 +66,13 @@ def _cleared(cell):
     return _SOLUTION.sub(lambda found: "\n".join(found[1] + line for line in CODE_STUB.splitlines()), cell.source)
 
 
-def release(out, *, sources=ROOT / "notebooks") -> list[Path]:
-    """Write the students' edition into the folder ``out``, which is emptied first; the notebooks' paths."""
+def release(out, *, sources=ROOT / "notebooks", repository=None) -> list[Path]:
+    """Write the students' edition into the folder ``out``, which is emptied first; the notebooks' paths.
+
+    Args:
+        repository: the address at https://github.com that this edition will have, for Colab, which then takes its branch
+            ``main``; by default the notebooks' own, where the solutions lie too.
+    """
     out = Path(out)
     if out.exists() and any(out.iterdir()) and not (out / ".release").is_file():
         raise ValueError(f"{out} holds something else than a release: choose an empty folder")
@@ -74,23 +80,30 @@ def release(out, *, sources=ROOT / "notebooks") -> list[Path]:
     copy_course(out)
     (out / ".release").write_text("written by python -m helpers.release\n")
     for name in ("LICENSE", "requirements.txt", "pyproject.toml"):
-        shutil.copy(ROOT / name, out)
+        text = (ROOT / name).read_text(encoding="utf-8")
+        (out / name).write_text(text.replace(origin()[0], repository or origin()[0]), encoding="utf-8")
     written = []
     for path in sorted(Path(sources).glob("*.ipynb")):
+        notebook = student_version(nbformat.read(path, as_version=4))
+        if repository:
+            stamp(notebook, path.name, repository.rstrip("/"), "main")
         target = out / "notebooks" / path.name
         with written_whole(target) as whole:
-            whole.write_text(nbformat.writes(student_version(nbformat.read(path, as_version=4))) + "\n", encoding="utf-8")
+            whole.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
         written.append(target)
-    first = next((path.name for path in written if not path.name.startswith("00_")), "NAME.ipynb")
-    (out / "README.md").write_text(_README.format(first=first), encoding="utf-8")
+    (out / "README.md").write_text(_README, encoding="utf-8")
     return written
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "release", help="default: build/release")
-    out = parser.parse_args().out
-    print(f"{len(release(out))} notebooks in {out}; students start at its README.md")
+    parser.add_argument("--repository", help="where this edition will be published, for Colab: https://github.com/OWNER/NAME")
+    arguments = parser.parse_args()
+    written = release(arguments.out, repository=arguments.repository)
+    print(f"{len(written)} notebooks in {arguments.out}; students start at its README.md")
+    if not arguments.repository:
+        print(f"In Colab they fetch {origin()[0]}, solutions included: --repository names another place.")
 
 
 if __name__ == "__main__":

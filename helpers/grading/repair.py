@@ -26,11 +26,10 @@ class BadNotebook(ValueError):
 @dataclass
 class Repaired:
     """cells: {"id", "kind", "source", "of"} in order; ``of`` is the id of the known cell that a student's own cell follows,
-    and of a known cell its own. remarks: what was found out of order. answers: id → the student's text of a markdown cell."""
+    and of a known cell its own. remarks: what was found out of order."""
 
     cells: list[dict]
     remarks: list[str] = field(default_factory=list)
-    answers: dict[str, str] = field(default_factory=dict)
 
 
 def read_notebook(path):
@@ -113,9 +112,7 @@ def repair(submission, source, *, seed) -> Repaired:
             remarks.append(f"cell {name} is missing")
         else:
             add(mine, mine.source, name, name)
-            if is_solution(ours) and ours.cell_type == "markdown":
-                result.answers[name] = mine.source
-        if mine is not None and is_locked(ours) and name != "parameters" and mine.source.strip() != ours.source.strip():
+        if mine is not None and name.startswith("check-") and is_locked(ours) and mine.source.strip() != ours.source.strip():
             remarks.append(f"cell {name} had been changed; it was restored")
         for number, cell in enumerate(own.get(name, [])):
             add(cell, cell.source, f"own-{name}-{number}", name)

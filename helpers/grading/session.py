@@ -27,7 +27,7 @@ class Answer:
     """What one call gave. ``problem`` is None, or why there is nothing to score.
 
     arrays: name → array, {"": array} for one that is no dict or tuple.
-    logits, gradients: how many rows the network was asked for; ``points`` holds the gradients' rows, (rows, C, H, W).
+    logits, gradients: how many rows the network was asked for.
     """
 
     problem: str | None = None
@@ -35,7 +35,6 @@ class Answer:
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     logits: int = 0
     gradients: int = 0
-    points: list[np.ndarray] = field(default_factory=list)
 
 
 class Session:
@@ -121,7 +120,6 @@ class Session:
                 with torch.no_grad():
                     return {}, {"answer": self.network(points).numpy()}
             answer.gradients += rows
-            answer.points.append(arrays["points"])
             with torch.enable_grad():
                 logits = self.network(points.requires_grad_())
                 (gradient,) = torch.autograd.grad(logits, points, torch.from_numpy(arrays["weights"]).double())

@@ -6,6 +6,7 @@ import sys
 import nbformat
 import pytest
 
+from helpers.colab import origin
 from helpers.grading.repair import is_locked, is_solution
 from helpers.release import ROOT, release, student_version
 
@@ -39,6 +40,14 @@ def test_the_grader_the_tests_and_the_solved_notebooks_stay_behind(released):
     assert not {name for name in names if "tasks" in name or "score" in name or name.startswith(("tests", ".git"))}
     assert {"README.md", "LICENSE", "requirements.txt", "helpers/precheck.py", "data/scenes-0.safetensors"} <= names
     assert not {"helpers/grade.py", "helpers/release.py"} & names
+
+
+def test_in_colab_it_fetches_the_repository_it_is_handed_out_in(tmp_path):
+    address = "https://github.com/school/handout"
+    for path in release(tmp_path / "out", repository=f"{address}/"):
+        text = path.read_text()
+        assert origin()[0] not in text and f'"{address}"' in text.replace('\\"', '"'), path.name
+    assert address in (tmp_path / "out" / "pyproject.toml").read_text()
 
 
 def test_a_solution_without_its_tag_is_an_error_not_a_leak(source):

@@ -43,7 +43,7 @@ def grade(submissions, out, *, sources=NOTEBOOKS, only=None, seed=None, workers=
 
     Args:
         sources: the folder of source notebooks; what it does not hold is not graded.
-        only: names of the notebooks to grade; None for all.
+        only: names of the notebooks to grade; None for all that anybody handed in.
         seed: of the pictures and the network that functions are judged on; by default drawn once and kept in ``out``.
         workers: processes at a time; by default one for each processor.
         isolated: whether to use namespaces; by default where the system allows it.
@@ -57,6 +57,8 @@ def grade(submissions, out, *, sources=NOTEBOOKS, only=None, seed=None, workers=
     if not sources:
         raise ValueError(f"no source notebook to grade against; known: {', '.join(BY_HAND)}")
     students, out = handed_in(submissions, sources.values()), Path(out)
+    if only is None:  # what nobody handed in was not asked for yet
+        sources = {name: path for name, path in sources.items() if any(name in files for files in students.values())} or sources
     out.mkdir(parents=True, exist_ok=True)
     isolated = isolation() == "namespaces" if isolated is None else isolated
     workers = workers or os.cpu_count() or 1

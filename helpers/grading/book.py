@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 
 from helpers.files import written_whole
-from helpers.grading.score import ASSIGNMENTS, BY_HAND, points_of
+from helpers.grading.score import ASSIGNMENTS, BY_HAND, NOT_HANDED_IN, points_of
 
 MARK_COLUMNS = ("student", "notebook", "task", "points", "mark", "remark")
 
@@ -64,10 +64,12 @@ def summary(student, records, marks, notebooks) -> dict:
     """What one student's records and marks add up to.
 
     Returns:
-        {"notebooks": name → {"automatic", "by_hand", "points"}, "totals": assignment → (earned, of), "waiting": marks that
-        nobody gave yet, "problems": [text]}
+        {"notebooks": name → {"handed_in", "automatic", "by_hand", "points"}, "totals": assignment → (earned, of), "waiting":
+        marks that nobody gave yet, "problems": [text]}
     """
     result = {"notebooks": {}, "waiting": 0, "problems": []}
+    if missing := [name for name in notebooks if records[name]["problem"] == NOT_HANDED_IN]:
+        result["problems"].append(f"not handed in: {', '.join(missing)}")
     for name in notebooks:
         record = records[name]
         automatic, by_hand = sum(task["earned"] for task in record["tasks"]), 0
@@ -77,11 +79,12 @@ def summary(student, records, marks, notebooks) -> dict:
             result["waiting"] += mark is None
             if wrong:
                 result["problems"].append(f"{name}, {item['name']}: {wrong}")
-        if record["problem"]:
+        if record["problem"] and name not in missing:
             result["problems"].append(f"{name}: {record['problem']}")
-        elif record["errors"]:
-            result["problems"].append(f"{name}: {len(record['errors'])} cells with errors")
-        result["notebooks"][name] = {"automatic": automatic, "by_hand": by_hand, "points": points_of(name)}
+        elif n_errors := len(record["errors"]):
+            result["problems"].append(f"{name}: errors in {n_errors} cell{'s' * (n_errors > 1)}")
+        result["notebooks"][name] = {"handed_in": name not in missing, "automatic": automatic, "by_hand": by_hand,
+                                     "points": points_of(name)}  # fmt: skip
     result["totals"] = {}
     for assignment, names in ASSIGNMENTS.items():
         own = [result["notebooks"][name] for name in names if name in notebooks]

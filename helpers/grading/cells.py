@@ -55,6 +55,8 @@ class _Shell(InteractiveShell):
     def enable_gui(self, gui=None):
         pass  # no event loop
 
+    system = InteractiveShell.system_raw  # of !commands: without a terminal of their own, which a sandbox does not have
+
 
 class Cells:
     """A namespace in which cells run one after another.

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from helpers.files import written_whole
 from helpers.grading.book import mark_of
-from helpers.grading.score import BY_HAND, by_hand_cells, points_of
+from helpers.grading.score import BY_HAND, NOT_HANDED_IN, by_hand_cells, points_of
 
 _ENVIRONMENT = Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True)
 _PNG = "iVBORw0KGgo"  # how one begins in base64
@@ -55,11 +55,11 @@ def write_overview(out, records, summaries, isolated):
 
 
 def _tasks(records):
-    """For each task: the mean, how many have full points, and the three commonest reasons."""
+    """For each task, of those who handed it in: the mean, how many have full points, and the three commonest reasons."""
     by_task = {}
     for own in records.values():
         for name, record in own.items():
-            for task in record["tasks"]:
+            for task in record["tasks"] if record["problem"] != NOT_HANDED_IN else ():
                 by_task.setdefault((name, task["name"], task["points"]), []).append(task)
     lines = []
     for (notebook, name, points), tasks in by_task.items():

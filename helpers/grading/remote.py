@@ -41,7 +41,7 @@ class _Logits(torch.autograd.Function):
 
 
 class _Gradient(torch.autograd.Function):
-    """Of the sum of logits × weights, with respect to the pixels. Without one of its own: ReLU networks hardly have any."""
+    """Of the sum of logits × weights, with respect to the pixels. Without one of its own: no task asks for it."""
 
     @staticmethod
     def forward(pixels, weights, line):

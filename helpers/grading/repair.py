@@ -14,7 +14,7 @@ from pathlib import Path
 import nbformat
 
 MOST_BYTES = 30 * 2**20  # of a notebook file
-SMALL = {"N_MEASURED": 8, "N_PICTURES": 3, "N_SAMPLES": 20}
+SMALL = {"N_MEASURED": 8, "N_LIVE": 3, "N_PICTURES": 3, "N_SAMPLES": 20}
 """What the grading profile makes of a notebook's sizes; any other N_… is at most ``OTHER``."""
 OTHER = 12
 
@@ -135,26 +135,35 @@ def needed(cells, wanted) -> set[str]:
     found, missing = set(), set()
     for cell in reversed([cell for cell in cells if cell["kind"] == "code"]):
         try:
-            bound, used = _names(cell["source"])
+            bound, certain, used = _names(cell["source"])
         except (SyntaxError, ValueError, RecursionError):
             found.add(cell["id"])
             continue
         if cell["id"] in wanted or bound & missing:
             found.add(cell["id"])
-            missing |= used
+            missing = missing - certain | used
     return found
 
 
 def _names(source):
-    """(the global names that a cell binds, those it uses from elsewhere, also within functions)."""
-    table = symtable.symtable(source, "cell", "exec")
-    bound = {name.get_name() for name in table.get_symbols() if name.is_assigned() or name.is_imported()}
-    used, tables = {name.get_name() for name in table.get_symbols() if name.is_referenced()}, list(table.get_children())
-    for inner in tables:
-        tables += inner.get_children()
-        used |= {name.get_name() for name in inner.get_symbols() if name.is_global()}
-    loops = [node.target for node in ast.walk(ast.parse(source)) if isinstance(node, ast.For)]
-    return bound, used - {name.id for target in loops for name in ast.walk(target) if isinstance(name, ast.Name)}
+    """(the global names that a cell binds, those among them that it binds whatever happens, those it uses from elsewhere, also
+    within functions)."""
+    bound, certain, used = set(), set(), set()
+    for statement in ast.parse(source).body:
+        table = symtable.symtable(ast.unparse(statement), "cell", "exec")
+        binds = {name.get_name() for name in table.get_symbols() if name.is_assigned() or name.is_imported()}
+        uses, tables = {name.get_name() for name in table.get_symbols() if name.is_referenced()}, list(table.get_children())
+        for inner in tables:
+            tables += inner.get_children()
+            uses |= {name.get_name() for name in inner.get_symbols() if name.is_global()}
+        if isinstance(statement, ast.AugAssign):
+            uses |= binds
+        loops = [node.target for node in ast.walk(statement) if isinstance(node, ast.For)]
+        uses -= {name.id for target in loops for name in ast.walk(target) if isinstance(name, ast.Name)}
+        bound, used = bound | binds, used | uses - certain
+        if isinstance(statement, ast.Assign | ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef):
+            certain |= binds
+    return bound, certain, used
 
 
 def profile(parameters, seed) -> str:

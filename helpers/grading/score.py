@@ -32,6 +32,7 @@ ASSIGNMENTS = {
     "extra credit": ["ig_4_quality"],
 }
 """100 points each."""
+NOT_HANDED_IN = "it was not handed in"
 ATTEMPTS = 4  # processes for one notebook: a cell or function that kills one is left out of the next
 
 
@@ -71,7 +72,7 @@ def grade_notebook(path, source, setting, *, slot=0) -> dict:
     record = {"problem": None, "tasks": [], "by_hand": [], "cells": {}, "errors": [], "remarks": [], "seconds": {}, "peak": 0}
     try:
         if path is None:
-            raise BadNotebook("it was not handed in")
+            raise BadNotebook(NOT_HANDED_IN)
         repaired = repair(read_notebook(path), nbformat.read(source, as_version=4), seed=7)
     except BadNotebook as error:
         record["problem"] = str(error)
@@ -145,6 +146,9 @@ def _judge(task, given, session, killed):
         reason = f"the answer could not be scored: {type(error).__name__}: {str(error)[:300]} ({where.name})"
         rest = task.points - sum(check["points"] for check in record["checks"])
         record["checks"].append({"text": "the remaining checks", "points": rest, "earned": 0, "reason": reason})
+    reasons = {check["reason"] for check in record["checks"]}
+    if len(reasons) == 1 and None not in reasons:
+        return lost(task, *reasons)
     record["earned"] = sum(check["earned"] for check in record["checks"])
     return record
 

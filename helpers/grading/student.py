@@ -157,7 +157,8 @@ def _said(error):
     try:
         where = [frame for frame in traceback.extract_tb(error.__traceback__) if "ipython-input" in frame.filename]
         line = f", at `{where[-1].line}`" if where and where[-1].line else ""
-        return f"{type(error).__name__}: {str(error)[:500]}{line[:200]}"
+        said = f"{type(error).__name__}: {str(error)[:500]}".removesuffix(": ")
+        return "not written yet" if said == "NotImplementedError" else said + line[:200]
     except Exception:  # an error whose own text raises
         return type(error).__name__
 

@@ -37,16 +37,20 @@ def my_integrated_gradients(given, call):
         "the map of the predicted class, not of the target": lambda: _reference(given, pixels, given.predicted, black, 8),
         "gradient × input": lambda: given.gradient(pixels, target) * pixels,
         "the absolute value": expected.abs(),
-    } | {f"the {rule} rule": lambda r=rule: _reference(given, pixels, target, black, 8, r) for rule in RULES[1:]}
+    } | _other_rules(given, pixels, target, black, 8)
     yield 6, "the midpoint rule from a black baseline", same(answer, expected, mistakes)
     answer_other = call(MODEL, pixels, target, other, 5)
     expected = _reference(given, pixels, target, other, 5)
     mistakes = {
         "a path from black, not from the baseline": lambda: _reference(given, pixels, target, black, 5),
         "a map with the factor x instead of (x − x′)": lambda: expected / (pixels - other) * pixels,
-    }
+    } | _other_rules(given, pixels, target, other, 5)
     yield 4, "another baseline, another number of steps", same(answer_other, expected, mistakes)
     yield 2, "asks the network for n_steps gradients a picture", gradients(answer, 8 * len(pixels))
+
+
+def _other_rules(given, *arguments):
+    return {f"the {rule} rule": lambda r=rule: _reference(given, *arguments, r) for rule in RULES[1:]}
 
 
 @task("ig_2_baseline", 10, _BASELINE)

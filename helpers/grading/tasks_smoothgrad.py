@@ -101,21 +101,24 @@ def my_noise(given, call):
         "laplace": stats.laplace(scale=np.sqrt(0.5)),
         "rademacher": None,
     }
-    draws = {}
+    problems = []
     for name, law in laws.items():
-        draws[name] = call(name, shape, Generator(given.seed + 1))
-        yield 2, f"{name}: its shape, mean 0, standard deviation 1", draws[name].problem or _not_drawn(draws[name], law, shape)
-    again, other = (call("normal", shape, Generator(given.seed + 1 + i)) for i in (0, 1))
-    first, again, other = (answer.arrays.get("", np.empty(0)) for answer in (draws["normal"], again, other))
-    problem = draws["normal"].problem or _not_drawn(draws["normal"], laws["normal"], shape)
-    if not problem and not np.array_equal(first, again):
-        problem = "the same generator gave other numbers: the draws do not come from it"
-    if not problem and (np.array_equal(first, other) or not first.size):
-        problem = "another generator gave the same numbers: the draws do not come from it"
-    yield 2, "all draws come from the generator", problem
+        first, again, other = (call(name, shape, Generator(given.seed + i)) for i in (1, 1, 2))
+        problem = _not_drawn(first, law, shape)
+        yield 2, f"{name}: its shape, mean 0, standard deviation 1", problem
+        first, again, other = (answer.arrays.get("", np.empty(0)) for answer in (first, again, other))
+        if problem and (first.shape != shape or not np.isfinite(first).all()):
+            problems.append(f"{name}: {problem}")
+        elif not np.array_equal(first, again):
+            problems.append(f"{name}: the same generator gave other numbers: the draws do not come from it")
+        elif np.array_equal(first, other):
+            problems.append(f"{name}: another generator gave the same numbers: the draws do not come from it")
+    yield 2, "all draws come from the generator", "; ".join(problems) or None
 
 
 def _not_drawn(answer, law, shape):
+    if answer.problem:
+        return answer.problem
     found = np.asarray(answer.arrays.get("", np.empty(0)), np.float64)
     if found.shape != shape:
         return f"shape {found.shape}, where {shape} was expected"

@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from itertools import zip_longest
 
 import ipywidgets
+import matplotlib
 from IPython.core.displayhook import CapturingDisplayHook
 from IPython.core.displaypub import CapturingDisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
@@ -75,6 +76,8 @@ class Cells:
         shell.display_pub = CapturingDisplayPublisher(shell=shell)
         shell.display_pub.outputs = self._outputs
         shell.display_trap.hook = CapturingDisplayHook(shell=shell, outputs=self._outputs)
+        matplotlib.use("module://matplotlib_inline.backend_inline")
+        matplotlib.interactive(True)  # figures appear under their cell, also without plt.show()
         backend_inline.configure_inline_support(shell, "module://matplotlib_inline.backend_inline")
         self.namespace = shell.user_ns
         self._widgets = []

@@ -238,5 +238,5 @@ def _environment(home):
     return {"PATH": f"{sys.prefix}/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LANG": "C.UTF-8",
             "HOME": f"{home}/tmp", "USER": "student", "TMPDIR": f"{home}/tmp", "IPYTHONDIR": f"{home}/tmp/ipython",
             "PYTHONPATH": str(home), "PYTHONDONTWRITEBYTECODE": "1", "HELPERS_DATA": f"{home}/data", "OMP_NUM_THREADS": "1",
-            "MPLBACKEND": "module://matplotlib_inline.backend_inline", "MPLCONFIGDIR": f"{home}/tmp/matplotlib",
+            "MPLCONFIGDIR": f"{home}/tmp/matplotlib",
             "TORCH_HOME": f"{home}/torch"}  # fmt: skip

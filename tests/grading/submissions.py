@@ -19,7 +19,6 @@ SOLVED = {
     "figure": """### BEGIN SOLUTION
 figure, ax = plt.subplots(figsize=(1, 1))
 ax.imshow(my_gradient(model, pixels, target)[0].abs().sum(0))
-plt.show()
 ### END SOLUTION""",
     "observation": "**Observation.** It is smoother: 1.95 against 2.40.",
 }

@@ -43,6 +43,7 @@ GENTLE = {
     "wrong": ({"solution-gradient": "def my_gradient(model, pixels, target):\n    return pixels"}, 0, 0, "relative error"),
     "empty": ({key: "raise NotImplementedError()" for key in SOLVED}, 0, 0, "there is no function my_gradient"),
     "syntax": ({"solution-smoothgrad": "def my_smoothgrad(:"}, 4, 0, "SyntaxError"),
+    "shell": (after("!pip --version\n%matplotlib inline"), 4, 8, ""),
     "slider": ({"figure": "import ipywidgets as w\n\n\ndef draw(x):\n    return 1 / (5 - x)\n\n\n"
                           "w.interact(draw, x=w.IntSlider(2, min=0, max=5))"}, 4, 8, "ZeroDivisionError"),
     "forged": ({"check-gradient": "print('fine')", "check-smoothgrad": "N_PICTURES = 100",
@@ -126,16 +127,18 @@ def test_broken_notebooks_get_a_score_and_a_reason(gentle):
 
 def test_errors_of_sliders_are_seen(gentle):
     assert any(error.startswith("sliders: ") and "ZeroDivisionError" in error for error in gentle[2]["slider"]["errors"])
-    assert gentle[2]["right"]["errors"] == []
+    assert gentle[2]["right"]["errors"] == gentle[2]["shell"]["errors"] == []
 
 
 def test_pages_and_tables(gentle):
-    folder, summaries, _ = gentle
+    folder, summaries, records = gentle
     rows = {row["student"]: row for row in csv.DictReader((folder / "out" / "grades.csv").open())}
     assert list(rows) == list(summaries) and rows["right"][NAME] == "12" and rows["right"]["SmoothGrad (of 20)"] == "12"
+    assert len(records["right"]["cells"]["figure"]["pictures"]) == 1, "also without plt.show()"
     page = (folder / "out" / "students" / "partly.html").read_text()
     assert "this is the mean of the absolute gradients" in page and "data:image/png;base64" in page and "1.95 against" in page
     assert "students/partly.html" in (folder / "out" / "index.html").read_text()
+    assert rows["nothing"]["problems"] == f"not handed in: {NAME}"
 
 
 def test_marks_survive_and_are_added_and_nothing_is_run_again(gentle, source, small_limits, monkeypatch):

@@ -10,7 +10,7 @@ from solutions import right
 from helpers.grading.score import ASSIGNMENTS, BY_HAND, TASKS, points_of
 from helpers.grading.session import Answer, Session
 from helpers.grading.student import RemoteModel, call
-from helpers.grading.tasks import Given, arguments
+from helpers.grading.tasks import Given, arguments, relative_error
 from helpers.integrated_gradients import integrated_gradients
 from helpers.smoothgrad import smoothgrad
 
@@ -184,6 +184,27 @@ def test_the_network_survives_nonsense(given):
     assert "TypeError" in answer.problem
     reasons, earned = judged(given, BY_NAME["my_gradient"], session.namespace)
     assert earned == 0 and all(reasons.values())
+
+
+@pytest.mark.parametrize("seed", [3, 11])
+def test_rounding_moves_no_gradient(seed):
+    """Or a right answer in float32 would be wrong for some seeds: with ReLU, by a percent for these."""
+    given = Given(seed)
+    gradient, pixels = given.gradient(given.pixels, given.target), given.pixels.double()
+    for number in range(10):
+        moved = pixels * (1 + 1e-7 * torch.from_numpy(given.rng(number).standard_normal(tuple(pixels.shape))))
+        assert relative_error(given.gradient(moved, given.target).numpy(), gradient.numpy()) < 1e-4
+
+
+def test_every_law_has_to_draw_from_the_generator(given):
+    namespace = right()
+    good = namespace["my_noise"]
+
+    def my_noise(distribution, shape, generator):
+        return good(distribution, shape, np.random.default_rng() if distribution == "rademacher" else generator)
+
+    reasons, earned = judged(given, BY_NAME["my_noise"], {"my_noise": my_noise})
+    assert earned == 8 and "rademacher: the same generator gave other numbers" in reasons["all draws come from the generator"]
 
 
 def test_points_add_up():

@@ -64,12 +64,11 @@ def summary(student, records, marks, notebooks) -> dict:
     """What one student's records and marks add up to.
 
     Returns:
-        {"notebooks": name → {"handed_in", "automatic", "by_hand", "points"}, "totals": assignment → (earned, of), "waiting":
-        marks that nobody gave yet, "problems": [text]}
+        {"notebooks": name → {"automatic", "by_hand", "points"}, "totals": assignment → (earned, of), "waiting": marks that
+        nobody gave yet, "missing": names of notebooks not handed in, "problems": [text]}
     """
-    result = {"notebooks": {}, "waiting": 0, "problems": []}
-    if missing := [name for name in notebooks if records[name]["problem"] == NOT_HANDED_IN]:
-        result["problems"].append(f"not handed in: {', '.join(missing)}")
+    missing = [name for name in notebooks if records[name]["problem"] == NOT_HANDED_IN]
+    result = {"notebooks": {}, "waiting": 0, "missing": missing, "problems": []}
     for name in notebooks:
         record = records[name]
         automatic, by_hand = sum(task["earned"] for task in record["tasks"]), 0
@@ -83,8 +82,7 @@ def summary(student, records, marks, notebooks) -> dict:
             result["problems"].append(f"{name}: {record['problem']}")
         elif n_errors := len(record["errors"]):
             result["problems"].append(f"{name}: errors in {n_errors} cell{'s' * (n_errors > 1)}")
-        result["notebooks"][name] = {"handed_in": name not in missing, "automatic": automatic, "by_hand": by_hand,
-                                     "points": points_of(name)}  # fmt: skip
+        result["notebooks"][name] = {"automatic": automatic, "by_hand": by_hand, "points": points_of(name)}
     result["totals"] = {}
     for assignment, names in ASSIGNMENTS.items():
         own = [result["notebooks"][name] for name in names if name in notebooks]
@@ -95,15 +93,16 @@ def summary(student, records, marks, notebooks) -> dict:
 
 
 def write_grades(path, summaries):
-    """grades.csv: student, each notebook, each assignment, the marks that are waiting, the problems."""
+    """grades.csv: student, each notebook, each assignment, the marks that are waiting, what was not handed in, the problems."""
     if not summaries:
         return
     first = next(iter(summaries.values()))
     columns = ["student", *first["notebooks"], *(f"{name} (of {of})" for name, (_, of) in first["totals"].items()),
-               "marks waiting", "problems"]  # fmt: skip
+               "marks waiting", "not handed in", "problems"]  # fmt: skip
     rows = [
         [student, *(f"{one['automatic'] + one['by_hand']:g}" for one in total["notebooks"].values()),
-         *(f"{earned:g}" for earned, _ in total["totals"].values()), total["waiting"], "; ".join(total["problems"])]
+         *(f"{earned:g}" for earned, _ in total["totals"].values()), total["waiting"], ", ".join(total["missing"]),
+         "; ".join(total["problems"])]
         for student, total in summaries.items()
     ]  # fmt: skip
     write_csv(path, columns, rows)

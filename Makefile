@@ -4,10 +4,12 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 MODEL ?=
 IMAGES ?=
+SUBMISSIONS ?=
 # A process for each core, one thread in each: files, and so the cells of a notebook, stay together and in order.
 TEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+GRADES ?= build/grades
 
-.PHONY: run test test-all studies lab notebooks bench lint
+.PHONY: run test test-all studies lab notebooks bench lint release grade
 
 run: $(VENV)/ready
 	$(BIN)/python -m helpers.run $(if $(MODEL),--model $(MODEL)) $(if $(IMAGES),--images "$(IMAGES)")
@@ -29,6 +31,13 @@ notebooks: $(VENV)/ready
 
 bench: $(VENV)/ready
 	$(BIN)/python tests/bench/bench.py
+
+release: $(VENV)/ready
+	$(BIN)/python -m helpers.release
+
+grade: $(VENV)/ready
+	@test -n "$(SUBMISSIONS)" || { echo "say which folder: make grade SUBMISSIONS=folder"; exit 2; }
+	$(BIN)/python -m helpers.grade "$(SUBMISSIONS)" --out "$(GRADES)"
 
 lint: $(VENV)/ready
 	$(BIN)/python -m ruff check .

@@ -1,0 +1,130 @@
+"""A right answer to every task, independent of the notebooks, and wrong ones."""
+
+import numpy as np
+import torch
+
+RIGHT = """
+import numpy as np
+import torch
+
+
+def my_gradient(model, pixels, target):
+    pixels = pixels.clone().requires_grad_()
+    logits = model(pixels).gather(1, target[:, None])
+    return torch.autograd.grad(logits.sum(), pixels)[0]
+
+
+def my_smoothgrad(model, pixels, target, fields, noise):
+    total = torch.zeros_like(pixels)
+    for field in fields:
+        total += my_gradient(model, pixels + noise * field, target)
+    return total / len(fields)
+
+
+def my_noise_study(model, pixels, target, strengths, fields):
+    maps = [my_smoothgrad(model, pixels, target, fields if s else fields[:1], s) for s in strengths]
+    return torch.stack(maps)
+
+
+def my_counts(model, pixels, target, counts, fields, noise):
+    total, maps = torch.zeros_like(pixels), {}
+    for n, field in enumerate(fields[: max(counts)], 1):
+        total += my_gradient(model, pixels + noise * field, target)
+        if n in counts:
+            maps[n] = total / n
+    return maps
+
+
+def my_noise(distribution, shape, generator):
+    if distribution == "normal":
+        return generator.standard_normal(shape)
+    if distribution == "uniform":
+        return generator.uniform(-1, 1, shape) * np.sqrt(3)
+    if distribution == "laplace":
+        return generator.laplace(size=shape) / np.sqrt(2)
+    return generator.choice([-1.0, 1.0], shape)
+
+
+def my_aggregate(gradients, how):
+    n = len(gradients)
+    ordered = gradients.sort(0).values
+    return {
+        "mean": lambda: gradients.mean(0),
+        "mean_abs": lambda: gradients.abs().mean(0),
+        "mean_square": lambda: gradients.square().mean(0),
+        "variance": lambda: gradients.var(0),
+        "median": lambda: gradients.quantile(0.5, dim=0),
+        "trimmed_mean": lambda: ordered[n // 10 : n - n // 10].mean(0),
+        "geometric_mean": lambda: (gradients.abs() + 1e-8).log().mean(0).exp(),
+    }[how]()
+
+
+def my_integrated_gradients(model, pixels, target, baseline, n_steps):
+    total = torch.zeros_like(pixels)
+    for i in range(n_steps):
+        total += my_gradient(model, baseline + (i + 0.5) / n_steps * (pixels - baseline), target)
+    return (pixels - baseline) * total / n_steps
+
+
+def my_baseline(name, pixels, generator):
+    if name == "noise":
+        return torch.from_numpy(generator.random(tuple(pixels.shape))).float()
+    return {
+        "black": torch.zeros_like(pixels),
+        "white": torch.ones_like(pixels),
+        "mean": pixels.mean((2, 3), keepdim=True).expand_as(pixels),
+        "farthest": (pixels < 0.5).float(),
+    }[name]
+
+
+def my_expected_gradients(model, pixels, target, references, n_steps):
+    maps = [my_integrated_gradients(model, pixels, target, one.expand_as(pixels), n_steps) for one in references]
+    return torch.stack(maps).mean(0)
+
+
+def my_nodes(rule, n):
+    i = np.arange(n)
+    if rule == "gauss_legendre":
+        nodes, weights = np.polynomial.legendre.leggauss(n)
+        return (nodes + 1) / 2, weights / 2
+    if rule == "trapezoid":
+        weights = np.ones(n)
+        weights[[0, -1]] = 0.5
+        return i / (n - 1), weights / (n - 1)
+    return {"midpoint": (i + 0.5) / n, "left": i / n, "right": (i + 1) / n}[rule], np.full(n, 1 / n)
+
+
+def my_steps(model, pixels, target, baseline, steps):
+    gradients, maps = {}, {}
+    for n in steps:
+        nodes, weights = my_nodes("trapezoid", n)
+        total = torch.zeros_like(pixels)
+        for node, weight in zip(nodes.round(9), weights):
+            if node not in gradients:
+                gradients[node] = my_gradient(model, torch.lerp(baseline, pixels, float(node)), target)
+            total += weight * gradients[node]
+        maps[n] = (pixels - baseline) * total
+    return maps
+
+
+def my_retained_accuracy(model, pixels, maps, target, fractions, fill):
+    order = maps.abs().sum(1).flatten(1).argsort(1).argsort(1).reshape(len(pixels), 1, *pixels.shape[2:])
+    shares = []
+    for fraction in fractions:
+        hidden = order < round(fraction * pixels[0, 0].numel())
+        with torch.no_grad():
+            shares.append((model(torch.where(hidden, fill, pixels)).argmax(1) == target).float().mean())
+    return torch.stack(shares)
+
+
+def my_steps_quality(model, pixels, target, baseline, steps, fractions, fill):
+    maps = [my_integrated_gradients(model, pixels, target, baseline, n) for n in steps]
+    return torch.stack([my_retained_accuracy(model, pixels, one, target, fractions, fill).mean() for one in maps])
+"""
+
+
+def right() -> dict:
+    """The namespace of the right answers."""
+    namespace = {"np": np, "torch": torch}
+    exec(compile(RIGHT, "solutions", "exec"), namespace)
+    return namespace

@@ -223,7 +223,7 @@ def explore_path(model, images: ImageSet, *, target=None, baseline="black", n_st
         start, gradients, logits, sums = walk(picture, baseline)
         point = torch.lerp(start, subject[picture][0], float(nodes[step]))[0]
         ends, how = limits(picture, baseline, show, percentile), {"show": show, "over": point if overlay else None}
-        row.picture(0, point, f"input at α = {nodes[step]:.2f}")
+        row.picture(0, point, f"input at α = {nodes[step]:.3g}")
         row.map(1, gradients[step : step + 1], f"gradient there\n{MEANING[show]}", limit=ends[0], **how)
         row.map(2, so_far(picture, baseline, step), f"Integrated Gradients so far\n{MEANING[show]}", limit=ends[1], **how)
         row.outline(picture)
@@ -234,7 +234,7 @@ def explore_path(model, images: ImageSet, *, target=None, baseline="black", n_st
         margin = 0.08 * (high - low) or 1.0
         curve.set_ylim(low - margin, high + margin)
         curve.set_ylabel(f"logit of “{_short(subject.name(subject.targets[picture]))}”", fontsize=9)
-        at = f"baseline {baseline}, α = {nodes[step]:.2f}"
+        at = f"baseline {baseline}, α = {nodes[step]:.3g}"
         risen = f"logit {logits[step]:.3f} = the baseline's + {logits[step] - logits[0]:.3f}; sum so far {sums[step]:.3f}"
         scale = shown(show, percentile, overlay, "the whole path's")
         return row.figure, f"{subject.about(picture)} · {at} · {risen} · {scale}"
@@ -243,7 +243,7 @@ def explore_path(model, images: ImageSet, *, target=None, baseline="black", n_st
         draw,
         picture=subject.control(),
         baseline=widgets.Dropdown(options=_baselines(), value=baseline, description="baseline"),
-        alpha=widgets.FloatSlider(0.5, min=0, max=1, step=1 / (n_steps - 1), description="α"),
+        alpha=widgets.FloatSlider(0.5, min=0, max=1, step=1 / (n_steps - 1), readout_format=".3f", description="α"),
         **display_controls(),
     )
 

@@ -440,7 +440,7 @@ def test_the_path_shows_point_gradient_and_the_sum_so_far(model, images, shown):
             torch.testing.assert_close(shown[0][2][0], expected, rtol=1e-3, atol=1e-5)
         assert f"sum so far {shown[0][2][0].sum():.3f}" in panel.status.value
         assert f"logit {logits_of(model, point)[0, target].item():.3f}" in panel.status.value
-        assert f"baseline white, α = {alpha:.2f}" in panel.status.value
+        assert f"baseline white, α = {alpha:.3g}" in panel.status.value
 
 
 def test_the_path_is_walked_once_for_a_picture_and_a_baseline(model, images):

@@ -168,8 +168,10 @@ def recompute(results, *, n=3, seed=0) -> str:
         a line that says what was compared.
 
     Raises:
-        AssertionError: a value differs by more than 0.002 of itself or of the measure's mean size, if that is larger (but below
-            1); of the hiding measures, which step, more than 2 % of the values do. Or the study's settings have changed.
+        AssertionError: a value differs by more than 0.02, or more than one value in twenty (and more than one) by more than
+            0.002, of itself or of the measure's mean size, if that is larger (but below 1): where other rounding flips a ReLU,
+            a gradient jumps. Of the hiding measures, which step, more than 2 % of the values differ. Or the study's settings
+            have changed.
     """
     rng = np.random.default_rng(seed)
     network, training_seed = rng.integers(len(results.networks)), rng.integers(len(results.training_seeds))
@@ -188,7 +190,7 @@ def recompute(results, *, n=3, seed=0) -> str:
             stepped, n_stepped = stepped + int((off > TOLERANCE).sum()), n_stepped + off.size
             continue
         where = np.unravel_index(off.argmax(), off.shape)
-        assert off.max() <= TOLERANCE, (
+        assert off.max() <= 10 * TOLERANCE and (off > TOLERANCE).sum() <= max(1, 0.05 * off.size), (
             f"{measure}, setting {settings[where[0]]}, picture {results.pictures[places[where[1]]]}: "
             f"stored {stored[where]:.4f}, computed {values[where]:.4f}"
         )

@@ -191,3 +191,12 @@ class TestRandomNetwork:
 
         random_network(attribution)(conv_net, pictures, 2)
         assert seen[0][0] is not conv_net and seen[0][1] == [2, 2, 2]
+
+
+def test_what_is_drawn_does_not_depend_on_the_order_of_memory(conv_net):
+    # Some versions of torch draw in that order, and embedded networks are channels-last.
+    last = copy.deepcopy(conv_net).to(memory_format=torch.channels_last)
+    for (_, plain), (_, ordered) in zip(cascade(conv_net), cascade(last), strict=True):
+        for first, second in zip(plain.parameters(), ordered.parameters(), strict=True):
+            assert first.equal(second)
+        assert ordered[0].weight.is_contiguous(memory_format=torch.channels_last)

@@ -9,36 +9,25 @@ import subprocess
 import sys
 
 import pytest
+from environments import environment, pip
 from test_colab import NOTEBOOKS, fake_colab  # noqa: F401
 
 from helpers.run import ROOT
+
+REQUIREMENTS = (ROOT / "requirements.txt").read_text(encoding="utf-8")
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def lowest():
-    """The environment's Python, kept in build/ for as long as the requirements stay the same; captum is left out."""
+    """The environment's Python; captum is left out."""
     # The lowest torch has no wheels for a newer Python than 3.12.
     names = ("python3.10", "python3.11", "python3.12")
     found = [sys.executable] if sys.version_info < (3, 13) else [path for name in names if (path := shutil.which(name))]
     if not found:
         pytest.skip(f"the lowest torch needs one of {', '.join(names)}, and none is on the path")
-    pins = (ROOT / "requirements.txt").read_text(encoding="utf-8").replace(">=", "==")
-    folder = ROOT / "build" / "lowest"
-    python, ready = folder / "bin" / "python", folder / "pins.txt"
-    if not ready.is_file() or ready.read_text(encoding="utf-8") != pins:
-        subprocess.run([found[0], "-m", "venv", "--clear", str(folder)], check=True)
-        (folder / "wanted.txt").write_text(re.sub("^captum.*", "", pins, flags=re.MULTILINE), encoding="utf-8")
-        pip(python, "install", "-r", folder / "wanted.txt")
-        ready.write_text(pins, encoding="utf-8")
-    return python
-
-
-def pip(python, *arguments):
-    command = [python, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
-    process = subprocess.run(list(map(str, command)), capture_output=True, text=True)
-    assert process.returncode == 0, process.stderr
+    return environment("lowest", re.sub("^captum.*", "", REQUIREMENTS.replace(">=", "=="), flags=re.MULTILINE), found[0])
 
 
 def installed(python):
@@ -62,7 +51,7 @@ def test_a_notebook_runs_to_its_end_in_colab_and_moves_no_package(path, lowest, 
 
 def test_the_tests_pass_with_the_lowest_versions(lowest):
     """All but those in a browser: the JupyterLab of today does not show widgets of ipywidgets 7."""
-    captum = re.search(r"^captum.*", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE)[0]
+    captum = re.search(r"^captum.*", REQUIREMENTS, re.MULTILINE)[0]
     pip(lowest, "install", captum.replace(">=", "=="))
     command = [lowest, "-m", "pytest", "-q", "-n", "auto", "--dist", "loadfile", "-m", "not slow"]
     command = [*map(str, command), "--ignore=tests/browser/test_browser.py"]

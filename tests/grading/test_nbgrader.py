@@ -1,6 +1,6 @@
 """The real nbgrader generates the students' version of each notebook, and autogrades what comes back.
 
-It lives in an environment of its own (requirements-grading.txt); NBGRADER names its program where that is not on the path.
+It lives in an environment of its own, of what requirements-grading.txt asks for.
 """
 
 import json
@@ -13,13 +13,14 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from environments import environment
 
 from helpers.grading.score import BY_HAND, points_of, tasks_of
 from helpers.release import student_version
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 SOURCES = [path for name in BY_HAND if (path := NOTEBOOKS / f"{name}.ipynb").is_file()]
-NBGRADER = os.environ.get("NBGRADER") or shutil.which("nbgrader")
+WANTED = (NOTEBOOKS.parent / "requirements-grading.txt").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -35,10 +36,12 @@ def course(tmp_path):
     (tmp_path / "nbgrader_config.py").write_text("c = get_config()\nc.CourseDirectory.course_id = 'course'\n"
                                                  "c.ExecutePreprocessor.timeout = 600\n")  # fmt: skip
 
+    programs = environment("nbgrader", WANTED).parent
+
     def run(*command):
         environment = {**os.environ, "JUPYTER_PATH": str(tmp_path / "jupyter"), "PYTHONPATH": str(tmp_path),
-                       "PATH": f"{Path(NBGRADER).parent}:{os.environ['PATH']}"}  # fmt: skip
-        done = subprocess.run([NBGRADER, *command], cwd=tmp_path, env=environment, capture_output=True, text=True)
+                       "PATH": f"{programs}:{os.environ['PATH']}"}  # fmt: skip
+        done = subprocess.run([programs / "nbgrader", *command], cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
 
     run.folder = tmp_path
@@ -46,7 +49,6 @@ def course(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not NBGRADER, reason="nbgrader is not installed: see requirements-grading.txt")
 def test_nbgrader_generates_and_autogrades(course):
     path = NOTEBOOKS / "smoothgrad_1_method.ipynb"
     source = course.folder / "source" / "method" / path.name

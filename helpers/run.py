@@ -18,6 +18,7 @@ from pathlib import Path
 import nbformat
 import papermill
 from nbconvert import HTMLExporter
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
 
@@ -86,7 +87,9 @@ def run(notebooks, out, parameters=None, *, timeout=None) -> list[dict]:
 
 
 def tidy(notebook):
-    """Drop what only a live kernel can show (the widgets' state and views; their text stays) and what papermill adds."""
+    """Drop what only a live kernel can show (the widgets' state and views; their text stays) and what papermill adds; join what
+    was printed in one go, which a kernel cuts into pieces by the clock: the pieces would tear tables apart."""
+    notebook, _ = CoalesceStreamsPreprocessor().preprocess(notebook, {})
     notebook.metadata = nbformat.from_dict({
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},

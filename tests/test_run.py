@@ -201,6 +201,15 @@ def test_tidying_leaves_text_beside_a_widget():
     assert "[sliders]" in to_html(notebook, "title")
 
 
+def test_tidying_joins_a_table_that_came_in_pieces():
+    def stream(name, text):
+        return nbformat.from_dict({"output_type": "stream", "name": name, "text": text})
+
+    pieces = [stream("stdout", "a table\n"), stream("stdout", "in pieces\n"), stream("stderr", "careful\n"), stream("stdout", "b")]
+    notebook = tidy(new_notebook(cells=[new_code_cell("x", outputs=pieces)]))
+    assert [output.text for output in notebook.cells[0].outputs] == ["a table\nin pieces\n", "careful\n", "b"]
+
+
 def test_the_default_is_every_notebook_of_the_project(monkeypatch, tmp_path):
     import helpers.run
 

@@ -205,7 +205,8 @@ def test_tidying_joins_a_table_that_came_in_pieces():
     def stream(name, text):
         return nbformat.from_dict({"output_type": "stream", "name": name, "text": text})
 
-    pieces = [stream("stdout", "a table\n"), stream("stdout", "in pieces\n"), stream("stderr", "careful\n"), stream("stdout", "b")]
+    texts = {"a table\n": "stdout", "in pieces\n": "stdout", "careful\n": "stderr", "b": "stdout"}
+    pieces = [stream(name, text) for text, name in texts.items()]
     notebook = tidy(new_notebook(cells=[new_code_cell("x", outputs=pieces)]))
     assert [output.text for output in notebook.cells[0].outputs] == ["a table\nin pieces\n", "careful\n", "b"]
 

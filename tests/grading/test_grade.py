@@ -137,6 +137,7 @@ def test_pages_and_tables(gentle):
     assert len(records["right"]["cells"]["figure"]["pictures"]) == 1, "also without plt.show()"
     page = (folder / "out" / "students" / "partly.html").read_text()
     assert "this is the mean of the absolute gradients" in page and "data:image/png;base64" in page and "1.95 against" in page
+    assert "word for word ours" in page and "word for word" not in (folder / "out" / "students" / "empty.html").read_text()
     assert "students/partly.html" in (folder / "out" / "index.html").read_text()
     assert rows["nothing"]["not handed in"] == NAME and not rows["nothing"]["problems"]
 

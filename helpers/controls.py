@@ -126,12 +126,12 @@ def _draw_anew(module, sequence):
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.default_generator.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1)))
         module.cpu()
-        strides = [parameter.stride() for parameter in parameters]
+        ordered = [parameter.data for parameter in module.parameters()]
         for parameter in module.parameters():
             parameter.data = parameter.data.contiguous()  # some versions of torch draw in the order of memory
         _reset_of(module)()
-        for parameter, stride in zip(module.parameters(), strides, strict=True):
-            parameter.data = torch.empty_strided(parameter.shape, stride, dtype=parameter.dtype).copy_(parameter)
+        for parameter, data in zip(module.parameters(), ordered, strict=True):
+            parameter.data = data.copy_(parameter)
     module.to(device)
     for parameter, flag in zip(module.parameters(), needed, strict=True):
         parameter.requires_grad_(flag)

@@ -39,9 +39,9 @@ def course(tmp_path):
     programs = environment("nbgrader", WANTED).parent
 
     def run(*command):
-        environment = {**os.environ, "JUPYTER_PATH": str(tmp_path / "jupyter"), "PYTHONPATH": str(tmp_path),
-                       "PATH": f"{programs}:{os.environ['PATH']}"}  # fmt: skip
-        done = subprocess.run([programs / "nbgrader", *command], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        env = {**os.environ, "JUPYTER_PATH": str(tmp_path / "jupyter"), "PYTHONPATH": str(tmp_path),
+               "PATH": f"{programs}:{os.environ['PATH']}"}  # fmt: skip
+        done = subprocess.run([programs / "nbgrader", *command], cwd=tmp_path, env=env, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
 
     run.folder = tmp_path

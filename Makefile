@@ -12,7 +12,7 @@ GRADES ?= build/grades
 .PHONY: run test test-all studies lab notebooks bench lint release grade
 
 run: $(VENV)/ready
-	$(BIN)/python -m helpers.run $(if $(MODEL),--model $(MODEL)) $(if $(IMAGES),--images "$(IMAGES)")
+	$(BIN)/python -m helpers run $(if $(MODEL),--model $(MODEL)) $(if $(IMAGES),--images "$(IMAGES)")
 
 test: $(VENV)/ready
 	$(TEST) -m "not slow"
@@ -21,30 +21,30 @@ test-all: $(VENV)/ready
 	$(TEST)
 
 studies: $(VENV)/ready
-	$(BIN)/python -m helpers.studies
+	$(BIN)/python -m helpers studies
 
 lab: $(VENV)/ready
 	$(BIN)/python -m jupyter lab notebooks
 
 notebooks: $(VENV)/ready
-	$(BIN)/python -m helpers.run --in-place
+	$(BIN)/python -m helpers run --in-place
 
 bench: $(VENV)/ready
 	$(BIN)/python tests/bench/bench.py
 
 release: $(VENV)/ready
-	$(BIN)/python -m helpers.release
+	$(BIN)/python -m helpers release
 
 grade: $(VENV)/ready
 	@test -n "$(SUBMISSIONS)" || { echo "say which folder: make grade SUBMISSIONS=folder"; exit 2; }
-	$(BIN)/python -m helpers.grade "$(SUBMISSIONS)" --out "$(GRADES)"
+	$(BIN)/python -m helpers grade "$(SUBMISSIONS)" --out "$(GRADES)"
 
 lint: $(VENV)/ready
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 
 $(VENV)/ready: requirements.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.12")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .

@@ -47,16 +47,22 @@ def check_range(input_range):
 
 
 def check_seed(seed, n):
-    """A list of one int for all inputs or N ints, from an int or N of them: each of 0 … 2³² − 1, so that (seed, index) names
-    draws that no other pair shares."""
-    many = isinstance(seed, (list, tuple, range, np.ndarray, torch.Tensor)) and getattr(seed, "ndim", 1)
+    """A list of one int for all inputs or N ints, from an int or N of them: each of 0 … 2³² − 1, so
+    that (seed, index) names draws that no other pair shares."""
+    many = isinstance(seed, (list, tuple, range, np.ndarray, torch.Tensor)) and getattr(
+        seed, "ndim", 1
+    )
     values = list(seed) if many else [seed]
     try:
         values = [operator.index(value) for value in values]
     except TypeError:
-        raise TypeError(f"seed must be an integer, or {n} of them, one an input, found {seed!r}") from None
+        raise TypeError(
+            f"seed must be an integer, or {n} of them, one an input, found {seed!r}"
+        ) from None
     if many and len(values) != n:
-        raise ValueError(f"seed must be one integer, or one for each of the {n} inputs, found {len(values)}")
+        raise ValueError(
+            f"seed must be one integer, or one for each of the {n} inputs, found {len(values)}"
+        )
     if not all(0 <= value < 2**32 for value in values):
         raise ValueError(f"seeds must lie in 0 … 2**32 - 1, found {seed!r}")
     return values

@@ -1,4 +1,5 @@
-"""Seeded small networks, the real one where its weights lie on disk, and what it takes to watch a model at work."""
+"""Seeded small networks, the real one where its weights lie on disk, and what it takes to watch a
+model at work."""
 
 import os
 from pathlib import Path
@@ -33,18 +34,27 @@ def _snapshot(model):
         "modes": {name: module.training for name, module in model.named_modules()},
         "state": {name: value.tolist() for name, value in model.state_dict().items()},
         "requires_grad": {name: value.requires_grad for name, value in model.named_parameters()},
-        "grad": {name: None if value.grad is None else value.grad.tolist() for name, value in model.named_parameters()},
-        "hooks": {name: [list(getattr(module, hook)) for hook in hooks] for name, module in model.named_modules()},
+        "grad": {
+            name: None if value.grad is None else value.grad.tolist()
+            for name, value in model.named_parameters()
+        },
+        "hooks": {
+            name: [list(getattr(module, hook)) for hook in hooks]
+            for name, module in model.named_modules()
+        },
     }
 
 
 def _seeded(build, seed=0):
-    """A float64 network in eval mode, with weights from a seed and torch's global state left alone."""
+    """A float64 network in eval mode, with weights from a seed and torch's global state left
+    alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build().double().eval()
         for module in model.modules():
-            if isinstance(module, nn.BatchNorm2d):  # as if trained: batch statistics would give other maps
+            if isinstance(
+                module, nn.BatchNorm2d
+            ):  # as if trained: batch statistics would give other maps
                 module.running_mean.normal_(0, 0.2)
                 module.running_var.uniform_(0.5, 1.5)
         return model
@@ -56,21 +66,34 @@ def _inputs(*shape, seed=1):
 
 def _conv_net():
     return nn.Sequential(
-        nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(6, 8, 3), nn.ReLU(), nn.Flatten(), nn.Dropout(0.5), nn.Linear(32, 5))  # fmt: skip
+        nn.Conv2d(3, 6, 3, padding=1),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(6, 8, 3),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Dropout(0.5),
+        nn.Linear(32, 5),
+    )
 
 
 def _sequence_net():
-    return nn.Sequential(nn.Conv1d(2, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool1d(4), nn.Flatten(), nn.Linear(16, 3))
+    return nn.Sequential(
+        nn.Conv1d(2, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool1d(4), nn.Flatten(), nn.Linear(16, 3)
+    )
 
 
 def _table_net():
-    return nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 4))
+    return nn.Sequential(
+        nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 4)
+    )
 
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
-    """The networks are so small that a second thread waits more than it works, ten times over on a busy machine."""
+    """The networks are so small that a second thread waits more than it works, ten times over on a
+    busy machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -79,7 +102,8 @@ def one_thread():
 
 @pytest.fixture(autouse=True)
 def seeded():
-    """What a test itself draws from torch's global state is the same each time, and that state is left alone."""
+    """What a test itself draws from torch's global state is the same each time, and that state is
+    left alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         yield
@@ -119,7 +143,8 @@ def table_net():
 
 @pytest.fixture(params=["pictures", "sequences", "table"])
 def network_and_inputs(request):
-    """(model, inputs) for pictures, one-dimensional signals and a table, so nothing may assume pictures."""
+    """(model, inputs) for pictures, one-dimensional signals and a table, so nothing may assume
+    pictures."""
     build, inputs = {
         "pictures": (_conv_net, _inputs(3, 3, 8, 8)),
         "sequences": (_sequence_net, _inputs(3, 2, 12)),
@@ -130,7 +155,8 @@ def network_and_inputs(request):
 
 @pytest.fixture
 def mixed_mode_net():
-    """Training mode (batch norm and dropout too) except for a convolution; a frozen parameter, a .grad and a hook."""
+    """Training mode (batch norm and dropout too) except for a convolution; a frozen parameter, a
+    .grad and a hook."""
     model = _seeded(_conv_net).train()
     model[4].eval()
     model[4].weight.requires_grad_(False)
@@ -142,20 +168,35 @@ def mixed_mode_net():
 @pytest.fixture
 def tiny_classifier():
     """A ``Classifier`` around a small float64 network: (N, 3, 8, 8) pixels in [0, 1] → 5 logits."""
-    from helpers.models import Classifier
+    from helpers.benchmark.models import Classifier
 
-    return Classifier(_seeded(_conv_net), mean=[0.5] * 3, std=[0.25] * 3, name="tiny", classes="abcde",
-                      input_size=8, part="shape", images="scenes").double().eval()  # fmt: skip
+    return (
+        Classifier(
+            _seeded(_conv_net),
+            mean=[0.5] * 3,
+            std=[0.25] * 3,
+            name="tiny",
+            classes="abcde",
+            input_size=8,
+            part="shape",
+            images="scenes",
+        )
+        .double()
+        .eval()
+    )
 
 
 @pytest.fixture(scope="session")
 def real_network():
-    """A pretrained network of torchvision, where its weights are on disk: a test may not download them."""
-    from helpers.models import load_model
+    """A pretrained network of torchvision, where its weights are on disk: a test may not download
+    them."""
+    from helpers.benchmark.models import load_model
 
     path = Path(torch.hub.get_dir()) / "checkpoints" / "squeezenet1_1-b8a52dc0.pth"
     if not path.is_file():
-        pytest.skip(f"the weights of squeezenet1_1 are not on disk ({path.name}): load_model('squeezenet1_1') once, online")
+        pytest.skip(
+            f"the weights of squeezenet1_1 are not on disk ({path.name}): load_model('squeezenet1_1') once, online"
+        )
     return load_model("squeezenet1_1", device="cpu")
 
 

@@ -1,9 +1,10 @@
-"""Clean environments beside this one, kept in build/ for as long as what they were asked to hold stays the same."""
+"""Clean environments beside this one, kept in build/ for as long as what they were asked to hold
+stays the same."""
 
 import subprocess
 import sys
 
-from helpers.run import ROOT
+from helpers.course.run import ROOT
 
 
 def pip(python, *arguments):
@@ -13,7 +14,8 @@ def pip(python, *arguments):
 
 
 def environment(name, wanted, python=sys.executable):
-    """The Python of build/NAME, which holds the requirements in the text ``wanted``; made by ``python``."""
+    """The Python of build/NAME, which holds the requirements in the text ``wanted``; made by
+    ``python``."""
     folder = ROOT / "build" / name
     own, ready = folder / "bin" / "python", folder / "wanted.txt"
     if not ready.is_file() or ready.read_text(encoding="utf-8") != wanted:

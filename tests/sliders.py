@@ -1,4 +1,5 @@
-"""Which notebooks have sliders, and what two ways of moving them, in a browser and in plain Python, have in common."""
+"""Which notebooks have sliders, and what two ways of moving them, in a browser and in plain Python,
+have in common."""
 
 import dis
 import re
@@ -6,7 +7,7 @@ import types
 
 import nbformat
 
-from helpers.colab import ROOT
+from helpers.course.colab import ROOT
 
 SCREENSHOTS = ROOT / "build" / "browser"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -20,12 +21,14 @@ def has_sliders(cell):
 
 def with_sliders():
     """The notebooks that have sliders."""
-    return [path for path in NOTEBOOKS if any(map(has_sliders, nbformat.read(path, as_version=4).cells))]
+    return [
+        path for path in NOTEBOOKS if any(map(has_sliders, nbformat.read(path, as_version=4).cells))
+    ]
 
 
 def cut(path):
-    """A notebook with those cells only that its sliders need: the cells that show them, the bootstrap cell, and each that binds
-    a name which a later one of them uses."""
+    """A notebook with those cells only that its sliders need: the cells that show them, the
+    bootstrap cell, and each that binds a name which a later one of them uses."""
     notebook, needed, kept = nbformat.read(path, as_version=4), set(), []
     for cell in reversed([cell for cell in notebook.cells if cell.cell_type == "code"]):
         bound, free = _names(compile(cell.source, path.name, "exec"))
@@ -44,16 +47,21 @@ def _names(code):
             bound.add(step.argval)
         elif step.opname in ("LOAD_NAME", "LOAD_GLOBAL") and step.argval not in bound:
             free.add(step.argval)
-    for inner in code.co_consts:  # a function runs later: all that the cell binds may be bound by then
+    for (
+        inner
+    ) in code.co_consts:  # a function runs later: all that the cell binds may be bound by then
         if isinstance(inner, types.CodeType):
             free |= _names(inner)[1] - bound
     return bound, free
 
 
 def carries(status, value):
-    """Whether a line of status says a control's value: a number, up to rounding, or a label such as "2: a name (90 %)", whose
-    number and addition may be missing."""
+    """Whether a line of status says a control's value: a number, up to rounding, or a label such as
+    "2: a name (90 %)", whose number and addition may be missing."""
     try:
-        return any(abs(float(found) - float(value)) <= 0.005 for found in re.findall(r"-?\d+(?:\.\d+)?", status))
+        return any(
+            abs(float(found) - float(value)) <= 0.005
+            for found in re.findall(r"-?\d+(?:\.\d+)?", status)
+        )
     except ValueError:
         return re.sub(r"^\d+: | \([^)]*%\)$", "", value) in status

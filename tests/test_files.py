@@ -10,7 +10,9 @@ def test_written_whole_leaves_the_new_file_alone(tmp_path):
         assert path.parent == tmp_path / "deep" and path.suffix == ".txt"
         path.write_text("new")
         assert not (tmp_path / "deep" / "a.txt").exists()
-    assert (tmp_path / "deep" / "a.txt").read_text() == "new" and len(list((tmp_path / "deep").iterdir())) == 1
+    assert (tmp_path / "deep" / "a.txt").read_text() == "new" and len(
+        list((tmp_path / "deep").iterdir())
+    ) == 1
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])

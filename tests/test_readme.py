@@ -4,25 +4,39 @@ import re
 
 import pytest
 
-from helpers.models import EMBEDDED, load_card
-from helpers.run import ROOT
+from helpers.benchmark.models import EMBEDDED, load_card
+from helpers.course.run import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def card_row(card):
-    """The row of the README's table for a card: accuracy, then the swaps as shares of the own part's."""
+    """The row of the README's table for a card: accuracy, then the swaps as shares of the own
+    part's."""
     swaps = card["swaps"]
     (own,) = (part for part in swaps if "ratio_to_own" not in swaps[part])
     shares = [
-        "own part" if part == own else "–" if part not in swaps else f"{swaps[part]['ratio_to_own']:.3f}"
+        "own part"
+        if part == own
+        else "–"
+        if part not in swaps
+        else f"{swaps[part]['ratio_to_own']:.3f}"
         for part in ("shape", "letter", "distractors", "background", "patch")
     ]
-    return " | ".join([f"| {card['name']}", str(card["training_seed"]), f"{card['accuracy']['value']:.1%}", *shares,
-                       f"{swaps[own]['answer_follows']['value']:.1%} |"])  # fmt: skip
+    return " | ".join(
+        [
+            f"| {card['name']}",
+            str(card["training_seed"]),
+            f"{card['accuracy']['value']:.1%}",
+            *shares,
+            f"{swaps[own]['answer_follows']['value']:.1%} |",
+        ]
+    )
 
 
-@pytest.mark.parametrize(("name", "seed"), [(name, seed) for name, (*_, seeds) in EMBEDDED.items() for seed in seeds])
+@pytest.mark.parametrize(
+    ("name", "seed"), [(name, seed) for name, (*_, seeds) in EMBEDDED.items() for seed in seeds]
+)
 def test_the_table_of_networks_quotes_the_cards(name, seed):
     assert card_row(load_card(name, seed=seed)) in README
 

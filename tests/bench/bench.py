@@ -1,13 +1,16 @@
-"""Seconds for a map, peak memory, and how long a slider takes: writes the tables in tests/bench/results.md.
+"""Seconds for a map, peak memory, and how long a slider takes: writes the tables in
+tests/bench/results.md.
 
     python tests/bench/bench.py                      # all of it, about 15 min on 2 cores
-    python tests/bench/bench.py --only sliders       # these sections anew, the others left as they stand in the file
+    python tests/bench/bench.py --only sliders       # these sections anew, the others left as they
+    stand in the file
 
-Maps are timed side by side: bare PyTorch, ours, and Captum. Bare is nothing but the forward pass and the input gradient at
-points that lie ready, at the fastest of several chunk sizes: what any implementation must pay. All four are timed in turn,
-round after round, in one process; medians of the rounds.
-Memory is the peak of a process of its own for each method and n, the interpreter and libraries included.
-Weights do not matter for either, so the ImageNet networks keep their random ones.
+Maps are timed side by side: bare PyTorch, ours, and Captum. Bare is nothing but the forward pass
+and the input gradient at
+points that lie ready, at the fastest of several chunk sizes: what any implementation must pay. All
+four are timed in turn, round after round, in one process; medians of the rounds.
+Memory is the peak of a process of its own for each method and n, the interpreter and libraries
+included. Weights do not matter for either, so the ImageNet networks keep their random ones.
 A slider is moved from Python, from the new value to the finished picture; the browser is not in it.
 """
 
@@ -27,15 +30,19 @@ import torch
 from captum.attr import IntegratedGradients, NoiseTunnel, Saliency
 from tqdm import tqdm
 
+from helpers.attribution.integrated_gradients import integrated_gradients
+from helpers.attribution.smoothgrad import smoothgrad
+from helpers.benchmark.models import SceneNet, import_torchvision
+from helpers.evaluate import default_batch_size
 from helpers.files import written_whole
-from helpers.gradients import default_batch_size
-from helpers.integrated_gradients import integrated_gradients
-from helpers.models import SceneNet, import_torchvision
-from helpers.smoothgrad import smoothgrad
 
 N, NOISE = 48, 0.15
 CHUNKS = (1, 2, 3, 4, 8, 16, 48)
-NETWORKS = {"SqueezeNet 1.1": ("squeezenet1_1", 224), "ResNet-18": ("resnet18", 224), "scenes": (None, 64)}
+NETWORKS = {
+    "SqueezeNet 1.1": ("squeezenet1_1", 224),
+    "ResNet-18": ("resnet18", 224),
+    "scenes": (None, 64),
+}
 GPU_NETWORKS = {"ResNet-50": ("resnet50", 224)}
 METHODS = ("SmoothGrad", "Integrated Gradients")
 TIME_HEAD = ("network", "method", "who", "s a map", "ratio to bare")
@@ -46,8 +53,14 @@ OUT = Path(__file__).with_name("results.md")
 
 def build(name, size, device="cpu"):
     torch.manual_seed(0)
-    network = SceneNet() if name is None else import_torchvision().models.get_model(name, weights=None)
-    return network.eval().to(device), torch.rand(1, 3, size, size, device=device), torch.tensor([3], device=device)
+    network = (
+        SceneNet() if name is None else import_torchvision().models.get_model(name, weights=None)
+    )
+    return (
+        network.eval().to(device),
+        torch.rand(1, 3, size, size, device=device),
+        torch.tensor([3], device=device),
+    )
 
 
 def bare(network, points, target, chunk):
@@ -69,9 +82,22 @@ def ours(method, network, pixels, target, n=N):
 def captum(method, network, pixels, target, n=N, chunk=None):
     if method == "SmoothGrad":
         tunnel = NoiseTunnel(Saliency(network))
-        return tunnel.attribute(pixels, nt_samples=n, nt_samples_batch_size=chunk, stdevs=NOISE, target=target, abs=False)
-    return IntegratedGradients(network).attribute(pixels, torch.zeros_like(pixels), target=target, n_steps=n,
-                                                  method="riemann_middle", internal_batch_size=chunk)  # fmt: skip
+        return tunnel.attribute(
+            pixels,
+            nt_samples=n,
+            nt_samples_batch_size=chunk,
+            stdevs=NOISE,
+            target=target,
+            abs=False,
+        )
+    return IntegratedGradients(network).attribute(
+        pixels,
+        torch.zeros_like(pixels),
+        target=target,
+        n_steps=n,
+        method="riemann_middle",
+        internal_batch_size=chunk,
+    )
 
 
 def seconds(call, device):
@@ -86,7 +112,10 @@ def seconds(call, device):
 
 def fastest(call, device):
     """The chunk size with the smallest time, each tried twice."""
-    tried = {chunk: min(seconds(partial(call, chunk=chunk), device) for _ in range(2)) for chunk in CHUNKS}
+    tried = {
+        chunk: min(seconds(partial(call, chunk=chunk), device) for _ in range(2))
+        for chunk in CHUNKS
+    }
     return min(tried, key=tried.get)
 
 
@@ -102,7 +131,9 @@ def time_table(networks, rounds, device="cpu"):
             captum_chunk = fastest(theirs, device)
             calls = {
                 f"bare PyTorch, best chunk ({bare_chunk})": partial(least, chunk=bare_chunk),
-                f"ours, default chunk ({default_batch_size(pixels)})": partial(ours, method, network, pixels, target),
+                f"ours, default chunk ({default_batch_size(pixels)})": partial(
+                    ours, method, network, pixels, target
+                ),
                 "Captum, defaults (all at once)": theirs,
                 f"Captum, best chunk ({captum_chunk})": partial(theirs, chunk=captum_chunk),
             }
@@ -112,7 +143,9 @@ def time_table(networks, rounds, device="cpu"):
                     times[title].append(seconds(call, device))
             base = next(iter(times.values()))
             for title, values in times.items():
-                ratio = median(value / least_time for value, least_time in zip(values, base, strict=True))
+                ratio = median(
+                    value / least_time for value, least_time in zip(values, base, strict=True)
+                )
                 rows.append((label, method, title, f"{median(values):.3f}", f"{ratio:.2f}"))
     return rows
 
@@ -125,14 +158,19 @@ def memory_table(networks):
         for method in METHODS:
             for who in ("ours", "captum"):
                 peaks = [_peak(label, method, who, n) for n in (16, 256)]
-                said = [f"{peak:.0f}" if peak else f"over {MEMORY_LIMIT >> 30} GiB" for peak in peaks]
+                said = [
+                    f"{peak:.0f}" if peak else f"over {MEMORY_LIMIT >> 30} GiB" for peak in peaks
+                ]
                 ratio = f"{peaks[1] / peaks[0]:.2f}" if all(peaks) else "–"
-                rows.append((label, method, "ours" if who == "ours" else "Captum, defaults", *said, ratio))
+                rows.append(
+                    (label, method, "ours" if who == "ours" else "Captum, defaults", *said, ratio)
+                )
     return rows
 
 
 def _peak(label, method, who, n):
-    """Peak resident memory in MiB of a fresh process that makes one map; None where that takes more than MEMORY_LIMIT."""
+    """Peak resident memory in MiB of a fresh process that makes one map; None where that takes more
+    than MEMORY_LIMIT."""
     command = [sys.executable, __file__, "--one", label, method, who, str(n)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode and not re.search("MemoryError|allocate memory", done.stderr):
@@ -153,16 +191,20 @@ def _one(label, method, who, n):
 def slider_table():
     """Milliseconds from a move of a slider to the new picture, on the embedded network."""
     # Here, so that the processes whose memory is measured do not load what draws.
-    from helpers import explorer
-    from helpers.images import load_images
-    from helpers.models import load_model
+    from helpers.benchmark.images import load_images
+    from helpers.benchmark.models import load_model
+    from helpers.display import explorer
 
     model, images = load_model("scenes", device="cpu"), load_images("scenes", 6)
     references = load_images("scenes", 10, split="tune").pixels
     display = ["show", "percentile", "overlay"]
     panels = {
         "explore_maps": ({}, ["samples", "show", "percentile"], ["picture", "noise"]),
-        "explore_smoothgrad": ({}, ["samples", "aggregate", *display], ["picture", "noise", "distribution", "clip"]),
+        "explore_smoothgrad": (
+            {},
+            ["samples", "aggregate", *display],
+            ["picture", "noise", "distribution", "clip"],
+        ),
         "explore_integrated_gradients": (
             {"references": references},
             display,
@@ -175,22 +217,35 @@ def slider_table():
         panel = getattr(explorer, name)(model, images, **options)
         for kind, controls, bound in (("none", free, 0.1), ("evaluated", evaluating, 1.0)):
             times = _moves(panel, controls, unseen=kind == "evaluated")
-            rows.append((name, kind, str(len(times)), f"{1e3 * median(times):.0f}", f"{1e3 * max(times):.0f}",
-                         f"{1e3 * bound:.0f}"))  # fmt: skip
+            rows.append(
+                (
+                    name,
+                    kind,
+                    str(len(times)),
+                    f"{1e3 * median(times):.0f}",
+                    f"{1e3 * max(times):.0f}",
+                    f"{1e3 * bound:.0f}",
+                )
+            )
     return rows
 
 
 def _moves(panel, names, unseen):
-    """Seconds of MOVES moves of controls drawn at random; ``unseen``: only to settings of them that were not there before."""
+    """Seconds of MOVES moves of controls drawn at random; ``unseen``: only to settings of them that
+    were not there before."""
     draw, seen, times = random.Random(0), set(), []
     seen.add(tuple(panel.controls[name].value for name in names))
     while len(times) < MOVES:
         name = draw.choice(names)
         control = panel.controls[name]
         if hasattr(control, "options"):
-            value = draw.choice([option[1] if isinstance(option, tuple) else option for option in control.options])
+            value = draw.choice(
+                [option[1] if isinstance(option, tuple) else option for option in control.options]
+            )
         elif hasattr(control, "step"):
-            value = control.min + control.step * draw.randint(0, round((control.max - control.min) / control.step))
+            value = control.min + control.step * draw.randint(
+                0, round((control.max - control.min) / control.step)
+            )
         else:
             value = not control.value
         now = tuple(value if other == name else panel.controls[other].value for other in names)
@@ -205,7 +260,8 @@ def _moves(panel, names, unseen):
 
 
 def gpu_section(rounds):
-    """The table of times on a GPU, and how well bf16 maps agree with float32 ones; or a line that says why not."""
+    """The table of times on a GPU, and how well bf16 maps agree with float32 ones; or a line that
+    says why not."""
     if not torch.cuda.is_available():
         return "No GPU at hand: the table for ResNet-50 on CUDA, float32 and bf16 autocast, was skipped."
     lines = [f"On {torch.cuda.get_device_name()}, otherwise as above."]
@@ -224,7 +280,11 @@ def gpu_section(rounds):
 
 
 def _markdown(head, rows):
-    return [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}", *(f"| {' | '.join(row)} |" for row in rows)]
+    return [
+        f"| {' | '.join(head)} |",
+        f"|{'---|' * len(head)}",
+        *(f"| {' | '.join(row)} |" for row in rows),
+    ]
 
 
 def _where():
@@ -232,27 +292,36 @@ def _where():
 
 
 def time_section(rounds):
-    return "\n".join([
-        f"{_where()}, float32, one picture, n = {N} gradients a map, medians of {rounds} interleaved rounds. The ratio is the "
-        "median over rounds of the time divided by bare PyTorch's in the same round.", "",
-        *_markdown(TIME_HEAD, time_table(NETWORKS, rounds)),
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            f"{_where()}, float32, one picture, n = {N} gradients a map, medians of {rounds} interleaved rounds. The ratio is the "
+            "median over rounds of the time divided by bare PyTorch's in the same round.",
+            "",
+            *_markdown(TIME_HEAD, time_table(NETWORKS, rounds)),
+        ]
+    )
 
 
 def memory_section(_):
     head = ("network", "method", "who", "n = 16", "n = 256", "ratio")
-    return "\n".join([
-        "Of a process that makes one map, in MiB, the interpreter and libraries included.", "",
-        *_markdown(head, memory_table(NETWORKS)),
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            "Of a process that makes one map, in MiB, the interpreter and libraries included.",
+            "",
+            *_markdown(head, memory_table(NETWORKS)),
+        ]
+    )
 
 
 def sliders_section(_):
     head = ("panel", "new gradients", "moves", "median, ms", "worst, ms", "bound, ms")
-    return "\n".join([
-        f"{_where()}, embedded network, from the move to the new picture, without the browser.", "",
-        *_markdown(head, slider_table()),
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            f"{_where()}, embedded network, from the move to the new picture, without the browser.",
+            "",
+            *_markdown(head, slider_table()),
+        ]
+    )
 
 
 SECTIONS = {  # name -> (heading in results.md, rounds -> text)
@@ -266,20 +335,35 @@ SECTIONS = {  # name -> (heading in results.md, rounds -> text)
 def written(text):
     """{heading: text under it} of a results file."""
     parts = re.split(r"^### (.+)\n", text, flags=re.MULTILINE)
-    return {heading: body.strip("\n") for heading, body in zip(parts[1::2], parts[2::2], strict=True)}
+    return {
+        heading: body.strip("\n") for heading, body in zip(parts[1::2], parts[2::2], strict=True)
+    }
 
 
 def composed(sections):
-    """The results file of {heading: text}, in the order of SECTIONS; those never measured are left out."""
-    parts = [f"### {heading}\n\n{sections[heading]}\n" for heading, _ in SECTIONS.values() if heading in sections]
+    """The results file of {heading: text}, in the order of SECTIONS; those never measured are left
+    out."""
+    parts = [
+        f"### {heading}\n\n{sections[heading]}\n"
+        for heading, _ in SECTIONS.values()
+        if heading in sections
+    ]
     return "\n".join(["# Speed and memory\n\nWritten by `make bench`.\n", *parts])
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), metavar="SECTION",
-                        help=f"measure only these, of {', '.join(SECTIONS)}")  # fmt: skip
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=SECTIONS,
+        default=list(SECTIONS),
+        metavar="SECTION",
+        help=f"measure only these, of {', '.join(SECTIONS)}",
+    )
     parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
@@ -290,7 +374,9 @@ def main():
         heading, measure = SECTIONS[name]
         sections[heading] = measure(arguments.rounds)
         print(f"### {heading}\n\n{sections[heading]}\n")
-        with written_whole(OUT) as whole:  # after each, so that what is cut off keeps what it measured
+        with written_whole(
+            OUT
+        ) as whole:  # after each, so that what is cut off keeps what it measured
             whole.write_text(composed(sections), encoding="utf-8")
 
 

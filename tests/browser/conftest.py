@@ -15,45 +15,78 @@ from sliders import SCREENSHOTS
 SETTINGS = {
     # Every cell is on the page, in view or not, so that a test finds it.
     "@jupyterlab/notebook-extension/tracker.jupyterlab-settings": {"windowingMode": "none"},
-    "@jupyterlab/apputils-extension/notification.jupyterlab-settings": {"fetchNews": "false", "checkForUpdates": False},
+    "@jupyterlab/apputils-extension/notification.jupyterlab-settings": {
+        "fetchNews": "false",
+        "checkForUpdates": False,
+    },
 }
 
 
 @pytest.fixture(scope="session")
 def chromium():
     """A headless browser; skips where there is none. `.ci/run` installs Debian's."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: requirements.txt has it")
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed: requirements.txt has it"
+    )
+    path = (
+        shutil.which("chromium")
+        or shutil.which("chromium-browser")
+        or shutil.which("google-chrome")
+    )
     if not path:
-        pytest.skip("no chromium on the path: install it (Debian: apt-get install chromium) to move sliders in a browser")
+        pytest.skip(
+            "no chromium on the path: install it (Debian: apt-get install chromium) to move sliders in a browser"
+        )
     with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu", "--no-first-run"])
+        browser = running.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-gpu", "--no-first-run"]
+        )
         yield browser
         browser.close()
 
 
 @pytest.fixture
 def lab(tmp_path):
-    """(address of a JupyterLab started for this test, the folder it shows, which lies in the checkout)."""
+    """(address of a JupyterLab started for this test, the folder it shows, which lies in the
+    checkout)."""
     folder = SCREENSHOTS / "notebooks"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for name, settings in SETTINGS.items():
         (tmp_path / "settings" / name).parent.mkdir(parents=True)
         (tmp_path / "settings" / name).write_text(json.dumps(settings))
-    own = {"CONFIG_DIR": "config", "DATA_DIR": "data", "RUNTIME_DIR": "runtime"}  # nothing of the user's is read or written
+    own = {
+        "CONFIG_DIR": "config",
+        "DATA_DIR": "data",
+        "RUNTIME_DIR": "runtime",
+    }  # nothing of the user's is read or written
     env = os.environ | {f"JUPYTER_{name}": str(tmp_path / value) for name, value in own.items()}
-    env |= {f"JUPYTERLAB_{name.upper()}_DIR": str(tmp_path / name) for name in ("settings", "workspaces")}
+    env |= {
+        f"JUPYTERLAB_{name.upper()}_DIR": str(tmp_path / name)
+        for name in ("settings", "workspaces")
+    }
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    options = ["--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}",
-               "--ServerApp.port_retries=0", "--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True",
-               f"--ServerApp.root_dir={folder}"]  # fmt: skip
+    options = [
+        "--no-browser",
+        "--allow-root",
+        "--ServerApp.ip=127.0.0.1",
+        f"--ServerApp.port={port}",
+        "--ServerApp.port_retries=0",
+        "--IdentityProvider.token=",
+        "--LabApp.expose_app_in_browser=True",
+        f"--ServerApp.root_dir={folder}",
+    ]
     log = tmp_path / "lab.log"
     with open(log, "w") as output:
-        server = subprocess.Popen([sys.executable, "-m", "jupyterlab", *options], env=env, cwd=tmp_path,
-                                  stdout=output, stderr=subprocess.STDOUT)  # fmt: skip
+        server = subprocess.Popen(
+            [sys.executable, "-m", "jupyterlab", *options],
+            env=env,
+            cwd=tmp_path,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
     try:
         wait_for(f"http://127.0.0.1:{port}/api/status", server, log)
         yield f"http://127.0.0.1:{port}", folder

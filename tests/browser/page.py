@@ -2,8 +2,8 @@
 
 from sliders import carries
 
-# Counts the messages from controls that the kernel has dealt with, and says what a picture shows: its address changes even
-# where its bytes do not.
+# Counts the messages from controls that the kernel has dealt with, and says what a picture shows:
+# its address changes even where its bytes do not.
 _RUN_ALL = """async () => {
     const app = window.jupyterapp, panel = app.shell.currentWidget;
     await app.restored; await panel.context.ready; await panel.context.sessionContext.ready;
@@ -14,7 +14,9 @@ _RUN_ALL = """async () => {
     });
     return await app.commands.execute('notebook:run-all-cells');
 }"""
-_BYTES = "async image => Array.from(new Uint8Array(await (await fetch(image.src)).arrayBuffer())).join()"
+_BYTES = (
+    "async image => Array.from(new Uint8Array(await (await fetch(image.src)).arrayBuffer())).join()"
+)
 # JupyterLab keeps the arrows and letters that a list would take for itself.
 KEYS = {"slider": ("ArrowRight", "ArrowLeft"), "dropdown": ("End", "Home"), "checkbox": ("Space",)}
 
@@ -28,22 +30,31 @@ class Control:
         self.kind = next((kind for kind in KEYS if f"widget-{kind}" in classes), None)
         assert self.kind, f"no way to move this control is known here: {classes}"
         self.name = element.locator("label").first.inner_text() or element.inner_text()
-        self.handle = element.locator({"slider": ".noUi-handle", "dropdown": "select", "checkbox": "input"}[self.kind])
+        self.handle = element.locator(
+            {"slider": ".noUi-handle", "dropdown": "select", "checkbox": "input"}[self.kind]
+        )
 
     @property
     def value(self):
         if self.kind == "slider":
             return self.element.locator(".widget-readout").inner_text()
-        script = "list => list.selectedOptions[0].text" if self.kind == "dropdown" else "box => String(box.checked)"
+        script = (
+            "list => list.selectedOptions[0].text"
+            if self.kind == "dropdown"
+            else "box => String(box.checked)"
+        )
         return self.handle.evaluate(script).replace("\xa0", " ")
 
     def change(self, act):
-        """Do something to it and wait until the kernel has answered; whether that changed the value."""
+        """Do something to it and wait until the kernel has answered; whether that changed the
+        value."""
         before, answered = self.value, self.page.evaluate("window.answered")
         act()
         if self.value == before:
             return False
-        self.page.wait_for_function("before => window.answered > before", arg=answered, timeout=60_000)
+        self.page.wait_for_function(
+            "before => window.answered > before", arg=answered, timeout=60_000
+        )
         return True
 
     def press(self, key):
@@ -67,7 +78,10 @@ class PanelOnPage:
     def __init__(self, page, element):
         self.page, self.element = page, element
         self.image = element.locator("> .widget-image")
-        self.controls = [Control(self, child) for child in element.locator("> .widget-box > .jupyter-widgets").all()]
+        self.controls = [
+            Control(self, child)
+            for child in element.locator("> .widget-box > .jupyter-widgets").all()
+        ]
 
     @property
     def status(self):
@@ -77,7 +91,8 @@ class PanelOnPage:
         return self.image.evaluate(_BYTES)
 
     def changes(self, control):
-        """Move a control by one; whether the picture changed, in which case the status must carry the value."""
+        """Move a control by one; whether the picture changed, in which case the status must carry
+        the value."""
         before, said = self.drawn(), self.status
         control.step()
         for _ in range(10):  # the answer is there, but the page may not have shown it yet
@@ -86,16 +101,23 @@ class PanelOnPage:
             self.page.wait_for_timeout(50)
         if self.drawn() == before:
             return False
-        assert control.kind == "checkbox" or carries(self.status, control.value), (control.name, control.value, self.status)
+        assert control.kind == "checkbox" or carries(self.status, control.value), (
+            control.name,
+            control.value,
+            self.status,
+        )
         assert self.status != said, (control.name, said)
         return True
 
     def without_effect(self):
-        """The names of the controls that changed nothing, in any of the states that the lists offer."""
+        """The names of the controls that changed nothing, in any of the states that the lists
+        offer."""
         idle = [control for control in self.controls if not self.changes(control)]
         for choice in (control for control in self.controls if control.kind == "dropdown"):
             for _ in choice.options() if idle else ():
-                idle = [control for control in idle if control is choice or not self.changes(control)]
+                idle = [
+                    control for control in idle if control is choice or not self.changes(control)
+                ]
         return [control.name for control in idle]
 
 
@@ -103,7 +125,9 @@ def open_and_run(page, address, name):
     """Open a notebook, run all its cells and return its panels."""
     page.goto(f"{address}/lab/tree/{name}?reset")
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=120_000)
-    page.wait_for_function("window.jupyterapp && window.jupyterapp.shell.currentWidget?.context", timeout=60_000)
+    page.wait_for_function(
+        "window.jupyterapp && window.jupyterapp.shell.currentWidget?.context", timeout=60_000
+    )
     assert page.evaluate(_RUN_ALL), "a cell failed"
     panels = page.locator(".jp-OutputArea-output .widget-vbox:has(> .widget-image)")
     panels.first.wait_for(timeout=60_000)

@@ -21,13 +21,22 @@ def move_everything(lab, chromium, whole):
         else:
             nbformat.write(cut(path), folder / path.name)
         page, errors = chromium.new_page(viewport={"width": 1300, "height": 1000}), []
-        # The badge, the one thing that comes from elsewhere; whatever else did would be an error where there is no network.
-        page.route("**/colab-badge.svg", lambda route: route.fulfill(content_type="image/svg+xml", body=BADGE))
-        page.on("console", lambda message, errors=errors: message.type == "error" and errors.append(message.text))
+        # The badge, the one thing that comes from elsewhere; whatever else did would be an error
+        # where there is no network.
+        page.route(
+            "**/colab-badge.svg",
+            lambda route: route.fulfill(content_type="image/svg+xml", body=BADGE),
+        )
+        page.on(
+            "console",
+            lambda message, errors=errors: message.type == "error" and errors.append(message.text),
+        )
         page.on("pageerror", lambda error, errors=errors: errors.append(str(error)))
         panels = open_and_run(page, address, path.name)
         expected = sum(map(has_sliders, nbformat.read(path, as_version=4).cells))
-        assert len(panels) == expected, f"{path.stem}: {len(panels)} panels on the page, {expected} in the notebook"
+        assert len(panels) == expected, (
+            f"{path.stem}: {len(panels)} panels on the page, {expected} in the notebook"
+        )
         for i, panel in enumerate(panels):
             errors += [f"no effect: {name}" for name in panel.without_effect()]
             panel.element.screenshot(path=SCREENSHOTS / f"{path.stem}-{i}.png")

@@ -1,4 +1,5 @@
-"""The notebooks' own sliders, driven from plain Python: every end of every control draws, says so, and changes the picture."""
+"""The notebooks' own sliders, driven from plain Python: every end of every control draws, says so,
+and changes the picture."""
 
 import html
 import sys
@@ -7,7 +8,7 @@ import matplotlib.pyplot as plt
 import pytest
 from sliders import ROOT, carries, cut, with_sliders
 
-from helpers.explorer import Panel
+from helpers.display.explorer import Panel
 
 
 def panels_of(notebook, monkeypatch):
@@ -16,7 +17,9 @@ def panels_of(notebook, monkeypatch):
     monkeypatch.chdir(ROOT / "notebooks")
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(
-        Panel, "__init__", lambda panel, *args, **controls: (make(panel, *args, **controls), panels.append(panel))[0]
+        Panel,
+        "__init__",
+        lambda panel, *args, **controls: (make(panel, *args, **controls), panels.append(panel))[0],
     )
     space = {"__name__": "__main__"}
     for cell in notebook.cells:
@@ -26,7 +29,8 @@ def panels_of(notebook, monkeypatch):
 
 
 def choices(control):
-    """(attribute, values): all that a control offers, or both its ends and a step from where it is."""
+    """(attribute, values): all that a control offers, or both its ends and a step from where it
+    is."""
     if hasattr(control, "options"):
         return "index", range(len(control.options))
     if hasattr(control, "min"):
@@ -40,31 +44,45 @@ def label(control):
 
 
 def moved(panel, name):
-    """Move a control to each of its values and back; whether the picture ever changed. The status must say where it is."""
+    """Move a control to each of its values and back; whether the picture ever changed. The status
+    must say where it is."""
     control, start = panel.controls[name], panel.image.value
     attribute, values = choices(control)
     home, changed = getattr(control, attribute), False
     for value in values:
         setattr(control, attribute, value)
         status = html.unescape(panel.status.value)
-        assert bytes(panel.image.value).startswith(b"\x89PNG") and "#b00020" not in status, (name, value, status)
+        assert bytes(panel.image.value).startswith(b"\x89PNG") and "#b00020" not in status, (
+            name,
+            value,
+            status,
+        )
         if panel.image.value != start:
             changed = True
-            assert isinstance(control.value, bool) or carries(status, str(label(control))), (name, label(control), status)
+            assert isinstance(control.value, bool) or carries(status, str(label(control))), (
+                name,
+                label(control),
+                status,
+            )
     setattr(control, attribute, home)
     assert panel.image.value == start, f"{name}: moved back, it is another picture"
     return changed
 
 
 def without_effect(panel):
-    """Controls that changed nothing, whatever the lists were set to (some controls serve one method only)."""
+    """Controls that changed nothing, whatever the lists were set to (some controls serve one method
+    only)."""
     idle = [name for name in panel.controls if not moved(panel, name)]
     for control in panel.controls.values():
         if idle and hasattr(control, "options"):
             home = control.index
             for index in range(len(control.options)):
                 control.index = index
-                idle = [name for name in idle if panel.controls[name] is control or not moved(panel, name)]
+                idle = [
+                    name
+                    for name in idle
+                    if panel.controls[name] is control or not moved(panel, name)
+                ]
             control.index = home
     return idle
 
@@ -73,7 +91,9 @@ def without_effect(panel):
 def test_every_control_of_every_panel_works(path, monkeypatch):
     panels = panels_of(cut(path), monkeypatch)
     assert panels, "its sliders are no Panel"
-    assert {i: without_effect(panel) for i, panel in enumerate(panels)} == {i: [] for i in range(len(panels))}
+    assert {i: without_effect(panel) for i, panel in enumerate(panels)} == {
+        i: [] for i in range(len(panels))
+    }
 
 
 def test_there_are_sliders():
@@ -82,4 +102,7 @@ def test_there_are_sliders():
 
 def test_cutting_keeps_what_sliders_need():
     for path in with_sliders():
-        assert [cell.metadata.get("tags", [None])[0] for cell in cut(path).cells[:2]] == ["bootstrap", "parameters"]
+        assert [cell.metadata.get("tags", [None])[0] for cell in cut(path).cells[:2]] == [
+            "bootstrap",
+            "parameters",
+        ]

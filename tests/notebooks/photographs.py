@@ -2,10 +2,18 @@
 
 import nbformat
 
-from helpers.run import ROOT, run
+from helpers.course.run import ROOT, run
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-SMALL = {"N_PICTURES": 2, "N_PHOTOS": 2, "N_LIVE": 3, "N_SHORTCUT": 10, "N_SAMPLES": 10, "N_STEPS": 8, "STEPS": [5, 10, 20]}
+SMALL = {
+    "N_PICTURES": 2,
+    "N_PHOTOS": 2,
+    "N_LIVE": 3,
+    "N_SHORTCUT": 10,
+    "N_SAMPLES": 10,
+    "N_STEPS": 8,
+    "STEPS": [5, 10, 20],
+}
 
 
 def executed(path, out, parameters):
@@ -15,10 +23,18 @@ def executed(path, out, parameters):
 
 
 def runs_on_photographs(path, out, photos):
-    (given,) = (cell.source for cell in nbformat.read(path, as_version=4).cells if cell.get("id") == "parameters")
+    (given,) = (
+        cell.source
+        for cell in nbformat.read(path, as_version=4).cells
+        if cell.get("id") == "parameters"
+    )
     sizes = {name: value for name, value in SMALL.items() if f"\n{name} = " in given}
     notebook = executed(path, out, {"MODEL": "squeezenet1_1", "IMAGES": str(photos)} | sizes)
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert any("image/png" in output.get("data", {}) for output in outputs)
-    assert any("no masks" in output.get("text", "") for output in outputs), "says that the truth is not known here"
-    assert not any(output.output_type == "error" or output.get("name") == "stderr" for output in outputs)
+    assert any("no masks" in output.get("text", "") for output in outputs), (
+        "says that the truth is not known here"
+    )
+    assert not any(
+        output.output_type == "error" or output.get("name") == "stderr" for output in outputs
+    )

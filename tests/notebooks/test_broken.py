@@ -1,4 +1,5 @@
-"""What re-execution is worth: a copy of each notebook, broken in three ways, fails in those three cells and no other."""
+"""What re-execution is worth: a copy of each notebook, broken in three ways, fails in those three
+cells and no other."""
 
 import re
 import subprocess
@@ -9,13 +10,13 @@ import nbformat
 import pytest
 from sliders import has_sliders, with_sliders
 
-from helpers.run import ROOT
+from helpers.course.run import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MOVED = """
 import gc
 
-from helpers.explorer import Panel
+from helpers.display.explorer import Panel
 
 
 def fail(**values):
@@ -32,7 +33,9 @@ def false_observation(cell):
     """A claim turned into its contrary."""
     if "check_claim(" in cell.source:
         other = {"above": "below", "below": "above"}
-        cell.source = re.sub(r"\b(above|below)=(?!=)", lambda found: f"{other[found[1]]}=", cell.source)
+        cell.source = re.sub(
+            r"\b(above|below)=(?!=)", lambda found: f"{other[found[1]]}=", cell.source
+        )
         return True
 
 
@@ -48,7 +51,9 @@ def stale_output(cell):
     if "nbval-check-output" in cell.metadata.get("tags", []) and "check_claim(" not in cell.source:
         for output in cell.outputs:
             before = output.get("text", "")
-            output["text"] = re.sub(r"\d(?=\.)", lambda digit: str((int(digit[0]) + 1) % 10), before, count=1)
+            output["text"] = re.sub(
+                r"\d(?=\.)", lambda digit: str((int(digit[0]) + 1) % 10), before, count=1
+            )
             if output["text"] != before:
                 return True
 
@@ -65,18 +70,36 @@ DEFECTS = {
 def test_a_broken_copy_fails_in_each_broken_cell_for_its_own_reason(path, tmp_path):
     notebook = nbformat.read(path, as_version=4)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    # The position of the first cell that a defect applies to (notebooks without sliders have none for one of them).
-    broken = {defect: next((i for i, cell in enumerate(cells) if defect(cell)), None) for defect in DEFECTS}
-    expected = {position: DEFECTS[defect] for defect, position in broken.items() if position is not None}
-    assert len(expected) == len(DEFECTS) - (path not in with_sliders()), "some defect found no cell to break"
-    copy = ROOT / "build" / "broken" / path.name  # in the checkout, where the bootstrap cell finds its root
+    # The position of the first cell that a defect applies to (notebooks without sliders have none
+    # for one of them).
+    broken = {
+        defect: next((i for i, cell in enumerate(cells) if defect(cell)), None)
+        for defect in DEFECTS
+    }
+    expected = {
+        position: DEFECTS[defect] for defect, position in broken.items() if position is not None
+    }
+    assert len(expected) == len(DEFECTS) - (path not in with_sliders()), (
+        "some defect found no cell to break"
+    )
+    copy = (
+        ROOT / "build" / "broken" / path.name
+    )  # in the checkout, where the bootstrap cell finds its root
     copy.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, copy)
     report = tmp_path / "report.xml"
     patient = "--nbval-cell-timeout=600"  # it is not time that is judged here
-    subprocess.run([sys.executable, "-m", "pytest", patient, str(copy), f"--junitxml={report}"], cwd=ROOT, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "pytest", patient, str(copy), f"--junitxml={report}"],
+        cwd=ROOT,
+        capture_output=True,
+    )
     cases = [case.find("failure") for case in ElementTree.parse(report).iter("testcase")]
-    failed = {i: re.sub(r"(\x1b|#x1B)\[[\d;]*m", "", case.text) for i, case in enumerate(cases) if case is not None}
+    failed = {
+        i: re.sub(r"(\x1b|#x1B)\[[\d;]*m", "", case.text)
+        for i, case in enumerate(cases)
+        if case is not None
+    }
     assert set(failed) == set(expected), failed
     for position, reason in expected.items():
         assert re.search(reason, failed[position]), failed[position]

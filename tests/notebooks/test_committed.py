@@ -29,7 +29,9 @@ def test_there_are_notebooks():
 
 
 def test_executed_from_top_to_bottom(notebook):
-    assert [cell.execution_count for cell in code_cells(notebook)] == list(range(1, len(code_cells(notebook)) + 1))
+    assert [cell.execution_count for cell in code_cells(notebook)] == list(
+        range(1, len(code_cells(notebook)) + 1)
+    )
 
 
 def test_valid_small_and_for_any_python3_kernel(path, notebook):
@@ -44,8 +46,12 @@ def test_no_output_that_a_reader_should_not_see(notebook):
         for output in cell.outputs:
             data = output.get("data", {})
             assert output.output_type != "error" and output.get("name") != "stderr"
-            assert "application/vnd.jupyter.widget-view+json" not in data, "shows as an error without a kernel"
-            assert not re.search(r"/(home|root|tmp|usr)/", output.get("text", "") + data.get("text/plain", ""))
+            assert "application/vnd.jupyter.widget-view+json" not in data, (
+                "shows as an error without a kernel"
+            )
+            assert not re.search(
+                r"/(home|root|tmp|usr)/", output.get("text", "") + data.get("text/plain", "")
+            )
 
 
 def test_cells_are_short_enough_to_read(notebook):
@@ -60,7 +66,11 @@ def test_parameters_cell_comes_first_and_can_be_overridden(notebook):
 
 
 def test_verdicts_are_guarded(notebook):
-    guarded = [cell for cell in code_cells(notebook) if "nbval-check-output" in cell.metadata.get("tags", [])]
+    guarded = [
+        cell
+        for cell in code_cells(notebook)
+        if "nbval-check-output" in cell.metadata.get("tags", [])
+    ]
     assert guarded and all(cell.outputs for cell in guarded)
 
 

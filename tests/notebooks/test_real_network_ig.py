@@ -1,4 +1,5 @@
-"""The notebooks on Integrated Gradients on real photographs; a file of its own, since a file's tests share a process."""
+"""The notebooks on Integrated Gradients on real photographs; a file of its own, since a file's
+tests share a process."""
 
 import pytest
 from photographs import NOTEBOOKS, runs_on_photographs

@@ -1,0 +1,2 @@
+"""Attribution: the one loop that evaluates input gradients, and the methods that feed it points and
+combine what comes out."""

@@ -1,0 +1,147 @@
+"""The one loop: input gradients at a stream of points, in chunks.
+
+SmoothGrad draws its points from noise, Integrated Gradients lays them on a path; both hand
+``stream`` a function from a point's number to the point, and add up what comes out.
+"""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from tqdm.auto import tqdm
+
+from helpers.attribution.targets import resolve_target
+from helpers.checks import at_least_one, choose
+from helpers.evaluate import checked_logits, default_batch_size, evaluation, noisy_points
+
+REDUCTIONS = ("signed", "unsigned")
+
+
+def saliency(model, pixels, target=None):
+    """The gradient of one logit with respect to the input: which way, and how steeply, each value
+    moves it.
+
+    A(x) = ∂f_target(x) / ∂x (Simonyan et al. 2014, arXiv:1312.6034, section 3, without their
+    absolute value).
+
+    Args:
+        model: a module or callable from (N, ...) to logits (N, K); a module is evaluated in eval
+            mode and left as found.
+        pixels: (N, ...) floating point, in [0, 1] for a ``Classifier``, on the model's device.
+        target: the class whose logit is explained: an int, or an (N,) integer tensor, or None for
+            the class the model predicts.
+
+    Returns:
+        (N, ...): signed, in logits per unit of input.
+
+    Raises:
+        TypeError, ValueError: input of the wrong type, shape, range or device, or a class that does
+            not exist.
+    """
+    with evaluation(model):
+        target = resolve_target(model, pixels, target)
+        (gradient,) = stream(model, target, lambda _: pixels, 1)
+    return gradient
+
+
+def stream(
+    model,
+    target,
+    point: Callable[[int], torch.Tensor],
+    n_points,
+    *,
+    attribution=saliency,
+    batch_size=None,
+    progress=False,
+) -> Iterator[torch.Tensor]:
+    """Yield the attribution at ``point(0)``, …, ``point(n_points - 1)``, in order: the loop under
+    every method here.
+
+    Args:
+        target: (N,) classes, from ``resolve_target``.
+        point: a point's number → its (N, ...) tensor. Called once for each number, in order.
+        attribution: ``saliency`` (evaluated without a detour), or any callable (model, pixels,
+            target) → map.
+        batch_size: the most rows the model sees at once. None: a number that is fast and bounded in
+            memory for the gradient; a callable gets one point of all N inputs at a time, and does
+            its own batching.
+        progress: show a tqdm bar over the points (a str becomes its label).
+
+    Must be consumed within ``evaluation(model)``.
+    """
+    n, top = len(target), int(target.max())
+    first = point(0)
+    if batch_size is not None:
+        rows = at_least_one(batch_size, "batch_size")
+    else:
+        rows = default_batch_size(first) if attribution is saliency else n
+    together = max(
+        1, rows // n
+    )  # whole points in a chunk; where N is larger than a chunk, one point in several
+
+    def evaluate(part, classes):
+        if attribution is saliency:
+            return input_gradient(model, part, classes, top)
+        with noisy_points():
+            return _checked_map(attribution(model, part, classes), part)
+
+    label = progress if isinstance(progress, str) else None
+    with tqdm(total=n_points, desc=label, disable=not progress, leave=False) as bar:
+        for start in range(0, n_points, together):
+            numbers = range(start, min(start + together, n_points))
+            points = (
+                torch.cat([first if i == 0 else point(i) for i in numbers])
+                if len(numbers) > 1 or start
+                else first
+            )
+            parts = -(-len(points) // rows)
+            classes = target.repeat(len(numbers))
+            maps = [
+                evaluate(*part)
+                for part in zip(points.chunk(parts), classes.chunk(parts), strict=True)
+            ]
+            bar.update(len(numbers))
+            yield from (maps[0] if parts == 1 else torch.cat(maps)).detach().split(n)
+
+
+def input_gradient(model, points, target, top=None):
+    """∂ logit[target] / ∂ point for (B, ...) points and (B,) classes, with no checks of the points.
+    ``top``: the largest class, where the caller knows it, so that a GPU need not be asked for every
+        chunk."""
+    points = (points.clone() if points.is_inference() else points).detach().requires_grad_()
+    with torch.enable_grad():
+        logits = checked_logits(
+            model(points), len(points), int(target.max()) if top is None else top
+        )
+        if not logits.requires_grad:
+            raise ValueError(_NO_GRADIENT)
+        (gradient,) = torch.autograd.grad(
+            logits.gather(1, target[:, None]).sum(), points, allow_unused=True
+        )
+    if gradient is None:
+        raise ValueError(_NO_GRADIENT)
+    return gradient
+
+
+_NO_GRADIENT = (
+    "the logits do not depend on the input through autograd, so there is no gradient to explain them with: does the "
+    "model detach its input, leave torch (numpy), or run under no_grad?"
+)
+
+
+def reduce_channels(maps, how="signed") -> torch.Tensor:
+    """One value a pixel, (N, H, W), from maps (N, C, H, W): "signed" adds up the channels, so
+    evidence for and against in one pixel cancels; "unsigned" adds up their absolute values."""
+    choose(how, REDUCTIONS, "reduction")
+    return (maps if how == "signed" else maps.abs()).sum(1)
+
+
+def _checked_map(values, points):
+    if not isinstance(values, torch.Tensor):
+        raise TypeError(
+            f"the attribution must return a torch.Tensor, found {type(values).__name__}"
+        )
+    if len(values) != len(points):
+        raise ValueError(
+            f"the attribution must return a map for each of {len(points)} inputs, found {tuple(values.shape)}"
+        )
+    return values

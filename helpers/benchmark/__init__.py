@@ -1,0 +1,1 @@
+"""The embedded benchmark: networks and pictures, those with a known truth among them."""

@@ -1,0 +1,315 @@
+"""Pictures as tensors in [0, 1]: the embedded benchmark, photographs, or the reader's own."""
+
+import re
+import tempfile
+from dataclasses import dataclass, field, replace
+from numbers import Integral
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from helpers.benchmark.models import DATA, data_file, import_torchvision
+from helpers.benchmark.scenes import (
+    LETTERS,
+    PARTS,
+    PATCH_COLOURS,
+    SHAPES,
+    SIZE,
+    patch_window,
+)
+from helpers.checks import at_least_one, choose
+
+SOURCES = ("scenes", "scenes-shortcut", "photos", "imagenette")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+PHOTO_SIZE = 224
+PHOTOS = ("astronaut", "cat", "coffee", "rocket", "stereo_motorcycle")
+_WNID = re.compile(r"n\d{8}")
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Pictures and what is known of them.
+
+    Attributes:
+        pixels: (N, 3, H, W) float32 in [0, 1].
+        names: N of them.
+        labels: {part: (N,) int64}, -1 where a picture has none. For scenes "shape" and "letter"
+            (and "patch"); for photographs "class", counted as in ImageNet, or among the sorted
+            subfolders.
+        masks: {part: (N, 1, H, W) bool}: where the part has ink, disjoint. For scenes "shape",
+            "letter", "distractors" and "background" (and "patch"); empty for photographs.
+        classes: {part: the names of the labels}.
+    """
+
+    pixels: torch.Tensor
+    names: tuple[str, ...]
+    labels: dict[str, torch.Tensor] = field(default_factory=dict)
+    masks: dict[str, torch.Tensor] = field(default_factory=dict)
+    classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __len__(self):
+        return len(self.names)
+
+    def __getitem__(self, which) -> "ImageSet":
+        """The pictures of an index, slice, list of indices or boolean tensor, as an ImageSet."""
+        numbers = torch.arange(len(self))[[which] if isinstance(which, Integral) else which]
+        return replace(
+            self,
+            pixels=self.pixels[numbers],
+            names=tuple(self.names[i] for i in numbers),
+            labels={part: values[numbers] for part, values in self.labels.items()},
+            masks={part: values[numbers] for part, values in self.masks.items()},
+        )
+
+    def to(self, device) -> "ImageSet":
+        return replace(
+            self,
+            pixels=self.pixels.to(device),
+            labels={k: v.to(device) for k, v in self.labels.items()},
+            masks={k: v.to(device) for k, v in self.masks.items()},
+        )
+
+
+def load_images(source="scenes", n=None, *, split="test", seed=0, size=None) -> ImageSet:
+    """Pictures by name, from a folder, or from a list of files.
+
+    Args:
+        source: "scenes", the embedded benchmark; "scenes-shortcut", the same with a coloured corner
+            patch that gives the shape away; "photos", the colour photographs that scikit-image
+            bundles; "imagenette", ten ImageNet classes through torchvision (downloaded on first
+            use, to $TORCH_HOME/datasets); a folder of pictures, searched with its subfolders; or a
+            list of files. A file's class is the ImageNet class of a WordNet id that its name or its
+            folder's begins with ("n01440764_tench.JPEG", "n01440764/1.JPEG"), else its subfolder
+            among the sorted ones.
+        n: how many; None for all. Fewer than there are are drawn without replacement by ``seed``,
+            and 3 are the first 3 of 10.
+        split: "tune" (to choose settings on) or "test", for scenes and imagenette (there "tune" is
+            its training set).
+        seed: chooses which n.
+        size: height and width in pixels. Photographs (224 by default) are resized so that the
+            shorter side is 256/224 of it, then cropped in the middle, as ImageNet networks expect;
+            scenes (64) are resized as they are.
+
+    Raises:
+        FileNotFoundError: no such folder or file, or no pictures in it; Imagenette neither on disk
+            nor to be downloaded.
+        ValueError: an unknown name, fewer than n pictures, or files that are no pictures: all of
+            them, in one error.
+    """
+    choose(split, ("tune", "test"), "split")
+    size = None if size is None else at_least_one(size, "size")
+    n = None if n is None else at_least_one(n, "n")
+    if isinstance(source, (list, tuple)):
+        return _from_files([Path(file) for file in source], n, seed, size)
+    if source in ("scenes", "scenes-shortcut"):
+        return _scenes(split, source == "scenes-shortcut", n, seed, size)
+    if source == "photos":
+        return _bundled_photos(n, seed, size)
+    if source == "imagenette":
+        return _imagenette(split, n, seed, size)
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        files = sorted(
+            path
+            for path in folder.rglob("*")
+            if path.suffix.lower() in SUFFIXES
+            and path.is_file()
+            and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        )
+        if not files:
+            raise FileNotFoundError(
+                f"no pictures in the folder {folder}: looked for {', '.join(SUFFIXES)}, in subfolders too"
+            )
+        return _from_files(files, n, seed, size, root=folder)
+    if folder.is_file():
+        return _from_files([folder], n, seed, size)
+    if isinstance(source, Path) or re.search(r"[/\\.~]", str(source)):
+        raise FileNotFoundError(
+            f"no folder or file {folder} (looked in {Path.cwd()}); {', '.join(SOURCES)} are built in"
+        )
+    choose(source, SOURCES, "source of pictures, and no such folder,")
+
+
+def read_image(file, size=PHOTO_SIZE) -> torch.Tensor:
+    """A picture file as (3, size, size) float32 in [0, 1]: turned as its EXIF data says, grey,
+    palette, CMYK and 16-bit ones as RGB, transparency on white, the first frame of several; resized
+    and cropped as for ImageNet networks."""
+    with Image.open(file) as image:
+        image.load()
+        return _to_tensor(_to_rgb(ImageOps.exif_transpose(image)), size)
+
+
+def _to_tensor(image, size):
+    transforms = import_torchvision().transforms.functional
+    image = transforms.resize(image, round(size * 256 / 224))
+    return (
+        torch.from_numpy(np.array(transforms.center_crop(image, [size, size]))).permute(2, 0, 1)
+        / 255
+    )
+
+
+def _to_rgb(image):
+    if image.mode.startswith(("I", "F")):  # 16 bits or more, which Pillow would cut off at 255
+        values = np.asarray(image, dtype=np.float64)
+        top = (
+            65535.0
+            if image.mode != "F" or values.max() > 255
+            else 255.0
+            if values.max() > 1
+            else 1.0
+        )
+        image = Image.fromarray(np.uint8(np.clip(values / top, 0, 1) * 255 + 0.5))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _from_files(files, n, seed, size, root=None):
+    if not files:
+        raise FileNotFoundError("the list of picture files is empty")
+    missing = [str(file) for file in files if not file.is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing)} of {len(files)} files do not exist: {', '.join(missing)}"
+        )
+    labels, classes = _labels_of(files, root)
+    numbers = _chosen(len(files), n, seed)
+    files, labels = (
+        [files[i] for i in numbers],
+        {part: values[numbers] for part, values in labels.items()},
+    )
+    pixels, broken = [], []
+    for file in files:
+        try:
+            pixels.append(read_image(file, size or PHOTO_SIZE))
+        except Exception as error:
+            why = (
+                "empty file"
+                if file.stat().st_size == 0
+                else type(error).__name__ + (f": {error}" if str(file) not in str(error) else "")
+            )
+            broken.append(f"{file} ({why})")
+    if broken:
+        raise ValueError(
+            f"{len(broken)} of {len(files)} files cannot be read as pictures; remove or replace them: "
+            + "; ".join(broken)
+        )
+    return ImageSet(torch.stack(pixels), tuple(file.stem for file in files), labels, {}, classes)
+
+
+def _labels_of(files, root):
+    wnids = [
+        match[0] if (match := _WNID.match(file.name) or _WNID.match(file.parent.name)) else None
+        for file in files
+    ]
+    if any(wnids):
+        numbers = {
+            wnid: number
+            for number, wnid in enumerate((DATA / "imagenet_wnids.txt").read_text().split())
+        }
+        labels = [numbers.get(wnid, -1) for wnid in wnids]
+        weights = import_torchvision().models.SqueezeNet1_1_Weights.DEFAULT
+        return {"class": torch.tensor(labels)}, {"class": tuple(weights.meta["categories"])}
+    if root is not None:
+        folders = sorted(
+            path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")
+        )
+        inside = [file.relative_to(root).parts for file in files]
+        if folders and all(len(parts) > 1 for parts in inside):
+            return {"class": torch.tensor([folders.index(parts[0]) for parts in inside])}, {
+                "class": tuple(folders)
+            }
+    return {}, {}
+
+
+def _scenes(split, patched, n, seed, size):
+    with np.load(data_file("scenes", f"scenes-{split}.npz"), allow_pickle=False) as stored:
+        parts, corners, labels = (
+            stored["parts"],
+            stored["corner"],
+            {part: stored[part] for part in ("shape", "letter")},
+        )
+    sheets = []
+    while SIZE * SIZE * len(parts) > sum(sheet.size // 3 for sheet in sheets):
+        sheets.append(
+            np.asarray(Image.open(data_file("scenes", f"scenes-{split}-{len(sheets)}.png")))
+        )
+    tiles = [
+        sheet.reshape(len(sheet) // SIZE, SIZE, -1, SIZE, 3).transpose(0, 2, 4, 1, 3)
+        for sheet in sheets
+    ]
+    pixels = np.concatenate([tile.reshape(-1, 3, SIZE, SIZE) for tile in tiles])
+    numbers = _chosen(len(pixels), n, seed)
+    pixels, parts, corners = pixels[numbers], parts[numbers], corners[numbers]
+    labels = {part: torch.from_numpy(values[numbers]).long() for part, values in labels.items()}
+    masks = {
+        part: torch.from_numpy(parts == code)[:, None]
+        for code, part in zip((1, 2, 3, 0), PARTS, strict=True)
+    }
+    classes = {"shape": SHAPES, "letter": LETTERS}
+    if patched:
+        labels["patch"], classes["patch"] = labels["shape"].clone(), SHAPES
+        masks["patch"] = torch.zeros_like(masks["shape"])
+        for i, corner in enumerate(corners):
+            window = patch_window(corner)
+            pixels[(i, slice(None), *window)] = PATCH_COLOURS[labels["shape"][i]][:, None, None]
+            masks["patch"][(i, 0, *window)] = True
+        masks["background"] &= ~masks["patch"]
+    pixels = torch.from_numpy(pixels) / 255
+    if size not in (None, SIZE):
+        transforms = import_torchvision().transforms
+        resize, nearest = transforms.functional.resize, transforms.InterpolationMode.NEAREST
+        pixels = resize(pixels, [size, size], antialias=True).clamp(0, 1)
+        masks = {
+            part: resize(mask.byte(), [size, size], interpolation=nearest).bool()
+            for part, mask in masks.items()
+        }
+    return ImageSet(pixels, tuple(f"{split} {i}" for i in numbers), labels, masks, classes)
+
+
+def _bundled_photos(n, seed, size):
+    from skimage import data  # here, since it takes a while to import
+
+    numbers = _chosen(len(PHOTOS), n, seed)
+    arrays = [getattr(data, PHOTOS[i])() for i in numbers]
+    arrays = [
+        array[0] if isinstance(array, tuple) else array for array in arrays
+    ]  # the left of a stereo pair
+    pixels = [_to_tensor(Image.fromarray(array), size or PHOTO_SIZE) for array in arrays]
+    return ImageSet(torch.stack(pixels), tuple(PHOTOS[i] for i in numbers))
+
+
+def _imagenette(split, n, seed, size):
+    datasets = import_torchvision().datasets
+    root, split = (
+        Path(torch.hub.get_dir()).parent / "datasets",
+        {"tune": "train", "test": "val"}[split],
+    )
+    folder = root / "imagenette2-320" / split
+    try:
+        if not folder.parent.exists():
+            root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(
+                dir=root
+            ) as part:  # what is cut off midway must not be found the next time
+                datasets.Imagenette(part, split, size="320px", download=True)
+                (Path(part) / folder.parent.name).replace(folder.parent)
+    except (OSError, RuntimeError) as error:
+        raise FileNotFoundError(
+            f"Imagenette is not on this machine and could not be downloaded ({error}). Looked for {folder}. Go online once, or "
+            "unpack imagenette2-320.tgz there; 'scenes' and 'photos' need no download."
+        ) from error
+    return load_images(folder, n, seed=seed, size=size)
+
+
+def _chosen(available, n, seed):
+    if n is None:
+        return np.arange(available)
+    if n > available:
+        raise ValueError(
+            f"n={n} pictures were asked for, and there are {available}: take n={available} or fewer, or add your own"
+        )
+    return np.random.default_rng(seed).permutation(available)[:n]

@@ -1,0 +1,1 @@
+"""Running the notebooks, handing them out, marking what comes back."""

@@ -1,0 +1,253 @@
+"""Grade submissions by re-executing them.
+
+python -m helpers grade SUBMISSIONS --out GRADES
+
+SUBMISSIONS holds a folder of notebooks for each student, or notebooks named like
+ada_smoothgrad_1_method.ipynb. GRADES gets index.html, a page for each student, grades.csv, and
+marks.csv, where a person fills in the column "mark" for figures and observations; running the same
+command again adds them up, and grades only what is new or changed.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import secrets
+import sys
+import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from helpers.course.grading.book import summary, update_marks, write_grades
+from helpers.course.grading.course import HELPERS, copy_course
+from helpers.course.grading.handed_in import handed_in
+from helpers.course.grading.pages import student_file, write_overview, write_student
+from helpers.course.grading.sandbox import Limits, isolation
+from helpers.course.grading.score import BY_HAND, Setting, grade_notebook
+from helpers.course.grading.tasks import Given
+from helpers.files import written_whole
+
+NOTEBOOKS = HELPERS.parent / "notebooks"
+_WARNING = (
+    "WARNING: this system allows no namespaces, so submissions run with limits on time and memory but are not walled off from "
+    "your files, the network and each other. Grade strangers' work on Linux as root or with unprivileged user namespaces "
+    "(util-linux: unshare, setpriv, prlimit), or in a throw-away virtual machine."
+)
+
+
+def grade(
+    submissions,
+    out,
+    *,
+    sources=NOTEBOOKS,
+    only=None,
+    seed=None,
+    workers=None,
+    isolated=None,
+    limits=None,
+) -> dict:
+    """Grade a folder of submissions into the folder ``out``.
+
+    Args:
+        sources: the folder of source notebooks; what it does not hold is not graded.
+        only: names of the notebooks to grade; None for all that anybody handed in.
+        seed: of the pictures and the network that functions are judged on; by default drawn once
+            and kept in ``out``.
+        workers: processes at a time; by default one for each processor.
+        isolated: whether to use namespaces; by default where the system allows it.
+        limits: a ``Limits``.
+
+    Returns:
+        student → ``book.summary``.
+    """
+    sources = {
+        name: Path(sources, f"{name}.ipynb")
+        for name in BY_HAND
+        if Path(sources, f"{name}.ipynb").is_file()
+    }
+    sources = {name: path for name, path in sources.items() if only is None or name in only}
+    if not sources:
+        raise ValueError(f"no source notebook to grade against; known: {', '.join(BY_HAND)}")
+    students, out = handed_in(submissions, sources.values()), Path(out)
+    if only is None:  # what nobody handed in was not asked for yet
+        sources = {
+            name: path
+            for name, path in sources.items()
+            if any(name in files for files in students.values())
+        } or sources
+    out.mkdir(parents=True, exist_ok=True)
+    isolated = isolation() == "namespaces" if isolated is None else isolated
+    workers = workers or os.cpu_count() or 1
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory(prefix="grading-") as folder:
+        course = Path(folder, "course")
+        copy_course(course, sandbox=True)
+        Path(folder).chmod(0o755)
+        setting = Setting(course, Given(_seed(out, seed)), isolated, limits or Limits())
+        setting.given.prepare()
+        records = _grade_all(students, sources, out, setting, workers)
+    marks = update_marks(out / "marks.csv", records)
+    summaries = {
+        student: summary(student, records[student], marks, sources) for student in students
+    }
+    for before, student, after in zip(
+        [None, *students], students, [*list(students)[1:], None], strict=False
+    ):
+        write_student(
+            out, student, records[student], sources, marks, summaries[student], before, after
+        )
+    write_grades(out / "grades.csv", summaries)
+    write_overview(out, records, summaries, isolated)
+    return summaries
+
+
+def _grade_all(students, sources, out, setting, workers):
+    """student → notebook → record, from ``out`` where they are there already; each is written as
+    soon as it is known."""
+    version = _hash(
+        *sorted(path.read_bytes() for path in HELPERS.rglob("*.py")),
+        repr((setting.given.seed, setting.isolated)),
+    )
+    records, todo = {student: {} for student in students}, []
+    for student, files in students.items():
+        for name, source in sources.items():
+            path = files.get(name, [None])[0]
+            kept = out / "records" / student_file(student) / f"{name}.json"
+            content = b"" if path is None or path.is_symlink() else path.read_bytes()
+            key = _hash(version, str(path is None), content, source.read_bytes())
+            record = _kept(kept, key)
+            if record is None:
+                todo.append((student, name, path, source, kept, key, len(files.get(name, ()))))
+            else:
+                records[student][name] = record
+    if not todo:
+        return records
+    slots, interrupted = list(range(workers)), threading.Event()
+
+    def one(student, name, path, source, kept, key, n_files):
+        slot = slots.pop()
+        try:
+            record = grade_notebook(path, source, setting, slot=slot)
+        except (
+            Exception
+        ) as error:  # a flaw of ours must not cost the others their grades, nor this one a silent 0
+            record = grade_notebook(None, source, setting)
+            record["problem"] = (
+                f"the grader itself failed, grade by hand: {type(error).__name__}: {error}"
+            )
+        finally:
+            slots.append(slot)
+        if n_files > 1:
+            record["remarks"].append(f"{n_files} files may be this notebook; {path.name} was taken")
+        if interrupted.is_set():  # what it ran in is being taken down
+            return None
+        with written_whole(kept) as whole:
+            whole.write_text(json.dumps({"key": key, "record": record}), encoding="utf-8")
+        return student, name, record
+
+    pool = ThreadPoolExecutor(workers)
+    futures = [pool.submit(one, *work) for work in todo]
+    try:
+        for future in tqdm(
+            as_completed(futures), total=len(futures), desc="notebooks", unit="", file=sys.stderr
+        ):
+            student, name, record = future.result()
+            records[student][name] = record
+    except BaseException:
+        interrupted.set()
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
+    return {student: {name: own[name] for name in sources} for student, own in records.items()}
+
+
+def _kept(path, key):
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return kept["record"] if kept.get("key") == key else None
+
+
+def _seed(out, seed):
+    """The seed of these grades: given, or the one kept in ``out``, or a new one that nobody
+    knows."""
+    path = out / "seed.json"
+    if seed is None:
+        seed = json.loads(path.read_text())["seed"] if path.is_file() else secrets.randbelow(2**31)
+    with written_whole(path) as whole:
+        whole.write_text(json.dumps({"seed": seed}))
+    return seed
+
+
+def _hash(*parts):
+    digest = hashlib.sha256()
+    for part in parts:
+        part = part if isinstance(part, bytes) else part.encode()
+        digest.update(len(part).to_bytes(8, "little") + part)
+    return digest.hexdigest()
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(
+        prog="python -m helpers grade",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("submissions", type=Path, help="the folder of submissions")
+    parser.add_argument("--out", type=Path, required=True, help="the folder for grades and pages")
+    parser.add_argument(
+        "--notebooks",
+        type=Path,
+        default=NOTEBOOKS,
+        help="the source notebooks (default: this repository's)",
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=list(BY_HAND),
+        metavar="NAME",
+        help="grade these notebooks alone",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        help="of the pictures and network used to judge (default: drawn once, kept in OUT)",
+    )
+    parser.add_argument(
+        "--workers", type=int, help="how many at a time (default: one for each processor)"
+    )
+    parser.add_argument(
+        "--require-isolation", action="store_true", help="refuse to run without namespaces"
+    )
+    arguments = parser.parse_args(arguments)
+    if not arguments.submissions.is_dir():
+        parser.error(f"no such folder: {arguments.submissions}")
+    if isolation() != "namespaces":
+        if arguments.require_isolation:
+            parser.error(_WARNING.removeprefix("WARNING: "))
+        print(_WARNING, file=sys.stderr)
+    try:
+        summaries = grade(
+            arguments.submissions,
+            arguments.out,
+            sources=arguments.notebooks,
+            only=arguments.only,
+            seed=arguments.seed,
+            workers=arguments.workers,
+        )
+    except KeyboardInterrupt:
+        print(
+            "\nInterrupted: what was graded is kept; run the same command to go on.",
+            file=sys.stderr,
+        )
+        os._exit(130)  # the processes at work end with this one
+    waiting = sum(each["waiting"] for each in summaries.values())
+    print(
+        f"{len(summaries)} submissions graded; {waiting} marks are yours to give, in {arguments.out / 'marks.csv'}; "
+        f"open {arguments.out / 'index.html'}"
+    )

@@ -1,0 +1,157 @@
+"""The grade book: marks that people give, and what everything adds up to."""
+
+import csv
+import io
+from pathlib import Path
+
+from helpers.course.grading.score import ASSIGNMENTS, BY_HAND, NOT_HANDED_IN, points_of
+from helpers.files import written_whole
+
+MARK_COLUMNS = ("student", "notebook", "task", "points", "mark", "remark")
+
+
+def read_marks(path) -> dict[tuple[str, str, str], dict]:
+    """(student, notebook, task) → its row of marks.csv, as it stands in the file; spreadsheets'
+    semicolons and BOM are fine."""
+    path = Path(path)
+    if not path.is_file():
+        return {}
+    text = path.read_text(encoding="utf-8-sig")
+    delimiter = ";" if ";" in text.split("\n", 1)[0] else ","
+    rows = csv.DictReader(io.StringIO(text), delimiter=delimiter)
+    if missing := set(MARK_COLUMNS) - set(rows.fieldnames or ()):
+        raise ValueError(
+            f"{path} lacks the columns {', '.join(sorted(missing))}: restore them, or move the file away"
+        )
+    found = {}
+    for row in rows:
+        row = {column: (row[column] or "").strip() for column in MARK_COLUMNS}
+        row["student"] = row["student"].removeprefix("'")
+        found[row["student"], row["notebook"], row["task"]] = row
+    return found
+
+
+def update_marks(path, records) -> dict:
+    """Write marks.csv with a row for each mark that a person has to give, keeping what stands in
+    it. Returns all rows.
+
+    records: student → notebook → record.
+    """
+    marks = read_marks(path)
+    for student, notebooks in records.items():
+        for notebook, record in notebooks.items():
+            for item in record["by_hand"] if record["problem"] is None else ():
+                row = dict(
+                    zip(
+                        MARK_COLUMNS,
+                        (student, notebook, item["name"], str(item["points"]), "", ""),
+                        strict=True,
+                    )
+                )
+                marks.setdefault((student, notebook, item["name"]), row)
+    notebooks = list(BY_HAND)
+    rows = sorted(
+        marks.values(),
+        key=lambda row: (
+            row["student"],
+            notebooks.index(row["notebook"]) if row["notebook"] in BY_HAND else 99,
+        ),
+    )
+    write_csv(path, MARK_COLUMNS, [[row[column] for column in MARK_COLUMNS] for row in rows])
+    return marks
+
+
+def mark_of(marks, student, notebook, item):
+    """(the mark or None, what is wrong with it or None) for one item a person marks."""
+    said = marks.get((student, notebook, item["name"]), {}).get("mark", "").replace(",", ".")
+    if not said:
+        return None, None
+    try:
+        mark = float(said)
+    except ValueError:
+        mark = -1
+    if not 0 <= mark <= item["points"]:
+        return None, f"the mark {said!r} is no number from 0 to {item['points']}"
+    return mark, None
+
+
+def summary(student, records, marks, notebooks) -> dict:
+    """What one student's records and marks add up to.
+
+    Returns:
+        {"notebooks": name → {"automatic", "by_hand", "points"}, "totals": assignment → (earned,
+        of), "waiting": marks that
+        nobody gave yet, "missing": names of notebooks not handed in, "problems": [text]}
+    """
+    missing = [name for name in notebooks if records[name]["problem"] == NOT_HANDED_IN]
+    result = {"notebooks": {}, "waiting": 0, "missing": missing, "problems": []}
+    for name in notebooks:
+        record = records[name]
+        automatic, by_hand = sum(task["earned"] for task in record["tasks"]), 0
+        for item in record["by_hand"] if record["problem"] is None else ():
+            mark, wrong = mark_of(marks, student, name, item)
+            by_hand += mark or 0
+            result["waiting"] += mark is None
+            if wrong:
+                result["problems"].append(f"{name}, {item['name']}: {wrong}")
+        if record["problem"] and name not in missing:
+            result["problems"].append(f"{name}: {record['problem']}")
+        elif n_errors := len(record["errors"]):
+            result["problems"].append(f"{name}: errors in {n_errors} cell{'s' * (n_errors > 1)}")
+        result["notebooks"][name] = {
+            "automatic": automatic,
+            "by_hand": by_hand,
+            "points": points_of(name),
+        }
+    result["totals"] = {}
+    for assignment, names in ASSIGNMENTS.items():
+        own = [result["notebooks"][name] for name in names if name in notebooks]
+        if own:
+            earned = sum(each["automatic"] + each["by_hand"] for each in own)
+            result["totals"][assignment] = (earned, sum(each["points"] for each in own))
+    return result
+
+
+def write_grades(path, summaries):
+    """grades.csv: student, each notebook, each assignment, the marks that are waiting, what was not
+    handed in, the problems."""
+    if not summaries:
+        return
+    first = next(iter(summaries.values()))
+    columns = [
+        "student",
+        *first["notebooks"],
+        *(f"{name} (of {of})" for name, (_, of) in first["totals"].items()),
+        "marks waiting",
+        "not handed in",
+        "problems",
+    ]
+    rows = [
+        [
+            student,
+            *(f"{one['automatic'] + one['by_hand']:g}" for one in total["notebooks"].values()),
+            *(f"{earned:g}" for earned, _ in total["totals"].values()),
+            total["waiting"],
+            ", ".join(total["missing"]),
+            "; ".join(total["problems"]),
+        ]
+        for student, total in summaries.items()
+    ]
+    write_csv(path, columns, rows)
+
+
+def write_csv(path, columns, rows):
+    """Written whole; a text that a spreadsheet would take for a formula gets a leading
+    apostrophe."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow(
+            [
+                f"'{v}" if isinstance(v, str) and v[:1] in ("=", "+", "-", "@", "\t", "\r") else v
+                for v in row
+            ]
+        )
+    with written_whole(path) as whole:
+        whole.write_text(buffer.getvalue(), encoding="utf-8")

@@ -1,0 +1,174 @@
+"""Run a notebook's cells in this process and say what each showed: no kernel, no socket, and no
+error left unseen.
+
+A Jupyter front end hides errors in a widget's callbacks (they are logged, or shown in a widget that
+no page has); here IPython is asked to show them, so they are seen.
+"""
+
+import base64
+import io
+import sys
+from contextlib import nullcontext
+from itertools import zip_longest
+
+import ipywidgets
+import matplotlib
+from IPython.core.displayhook import CapturingDisplayHook
+from IPython.core.displaypub import CapturingDisplayPublisher
+from IPython.core.interactiveshell import InteractiveShell
+from matplotlib_inline import backend_inline
+
+MOST_TEXT, MOST_PICTURES, MOST_PICTURE = (
+    20_000,
+    6,
+    2 * 2**20,
+)  # characters, pictures, bytes of base64: of one cell
+MOST_MOVES = 8  # of sliders
+
+
+class _Text(io.TextIOBase):
+    """A stream that keeps the first characters."""
+
+    def __init__(self):
+        self.kept, self.cut = "", False
+
+    def writable(self):
+        return True
+
+    def write(self, text):
+        room = MOST_TEXT - len(self.kept)
+        self.kept, self.cut = self.kept + text[:room], self.cut or len(text) > room
+        return len(text)
+
+
+class _Shell(InteractiveShell):
+    """An IPython that notes errors instead of printing them."""
+
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.shown = []
+
+    def showtraceback(self, exc_tuple=None, *args, **kwargs):
+        error = (exc_tuple or sys.exc_info())[1]
+        self.shown.append(error)
+
+    def showsyntaxerror(self, *args, **kwargs):
+        self.shown.append(sys.exc_info()[1])
+
+    def _tee(self, channel):
+        return nullcontext()  # IPython would keep all that is printed, be it a gigabyte
+
+    def enable_gui(self, gui=None):
+        pass  # no event loop
+
+    system = (
+        InteractiveShell.system_raw
+    )  # of !commands: without a terminal of their own, which a sandbox does not have
+
+
+class Cells:
+    """A namespace in which cells run one after another.
+
+    Args:
+        clock: seconds → a context that raises ``out_of_time`` when they are over.
+        seconds: for one cell.
+    """
+
+    def __init__(self, clock, out_of_time, seconds):
+        self._clock, self._out_of_time, self._seconds = clock, out_of_time, seconds
+        _Shell.clear_instance()
+        self._shell = shell = _Shell.instance()
+        shell.history_manager.enabled = False
+        self._outputs = []
+        shell.display_pub = CapturingDisplayPublisher(shell=shell)
+        shell.display_pub.outputs = self._outputs
+        shell.display_trap.hook = CapturingDisplayHook(shell=shell, outputs=self._outputs)
+        matplotlib.use("module://matplotlib_inline.backend_inline")
+        matplotlib.interactive(True)  # figures appear under their cell, also without plt.show()
+        backend_inline.configure_inline_support(shell, "module://matplotlib_inline.backend_inline")
+        self.namespace = shell.user_ns
+        self._widgets = []
+        ipywidgets.Widget.on_widget_constructed(self._widgets.append)
+
+    def run(self, source) -> dict:
+        """Execute a cell: {"error": text or None, "text": what it printed, "pictures": PNGs in
+        base64}."""
+        return self._watched(lambda: self._shell.run_cell(source, store_history=False))
+
+    def move_sliders(self) -> dict:
+        """Move the first controls to their ends, as a reader would; as ``run``."""
+        moved = []
+
+        def move():
+            ends = [[(control, end) for end in _ends(control)] for control in self._widgets]
+            ends = [
+                one for each in zip_longest(*ends) for one in each if one
+            ]  # each control once, then again
+            for control, end in ends[:MOST_MOVES]:
+                moved[:] = [f"{control.description or type(control).__name__} at {end!r}: "]
+                try:
+                    control.value = end
+                except Exception as error:
+                    self._shell.shown.append(error)
+                if self._shell.shown:
+                    return
+
+        told = self._watched(move)
+        return {**told, "error": told["error"] and "".join(moved) + told["error"], "pictures": []}
+
+    def _watched(self, action):
+        text = _Text()
+        self._outputs.clear()
+        self._shell.shown.clear()
+        before = sys.stdout, sys.stderr
+        sys.stdout = sys.stderr = text
+        try:
+            with self._clock(self._seconds):
+                action()
+        except self._out_of_time:
+            self._shell.shown.append(TimeoutError())
+        except BaseException as error:
+            self._shell.shown.append(error)
+        finally:
+            sys.stdout, sys.stderr = before
+        pictures = []
+        for output in self._outputs:
+            data = output["data"] if isinstance(output, dict) else output.data
+            picture = data.get("image/png")
+            if picture is not None and len(pictures) < MOST_PICTURES:
+                picture = (
+                    picture if isinstance(picture, str) else base64.b64encode(picture).decode()
+                )
+                pictures += [picture] if len(picture) <= MOST_PICTURE else []
+            elif picture is None:
+                text.write(str(data.get("text/plain", "")) + "\n")
+        error = self._described(self._shell.shown[0]) if self._shell.shown else None
+        return {
+            "error": error,
+            "text": text.kept + ("\n[cut off]" if text.cut else ""),
+            "pictures": pictures,
+        }
+
+    def _described(self, error):
+        if isinstance(error, (self._out_of_time, TimeoutError)) and not str(error):
+            return f"it ran longer than {self._seconds} s"
+        try:
+            return f"{type(error).__name__}: {str(error)[:1000]}".removesuffix(": ")
+        except Exception:
+            return type(error).__name__
+
+
+def _ends(control):
+    if isinstance(
+        control, (ipywidgets.Play, ipywidgets.widgets.widget_selection._MultipleSelection)
+    ):
+        return []
+    if isinstance(
+        control,
+        ipywidgets.widgets.widget_int._BoundedInt | ipywidgets.widgets.widget_float._BoundedFloat,
+    ):
+        return sorted((control.min, control.max), key=lambda end: -abs(end - control.value))
+    if isinstance(control, ipywidgets.widgets.widget_selection._Selection) and control.options:
+        values = [value for _, value in control._options_full]
+        return [values[-1], values[0]]
+    return []

@@ -1,0 +1,52 @@
+"""What students get, and what their processes see while they are graded: the helpers and the data,
+without the grader."""
+
+import compileall
+import shutil
+from pathlib import Path
+
+from helpers.benchmark.models import DATA
+
+HELPERS = Path(__file__).resolve().parents[2]
+ROOMS = ("attribution", "benchmark", "measures", "studies", "display")
+_FOR_STUDENTS = {
+    ".": ("__init__", "__main__", "evaluate", "noise", "checks", "files"),
+    "course": ("__init__", "run", "colab", "precheck"),
+    "course/grading": ("__init__", "cells"),  # what precheck needs
+}
+"""Beside the rooms, which they get whole. A file that is missing stops the copy."""
+_FOR_THE_SANDBOX = {"course/grading": ("remote", "student", "wire")}
+
+
+def copy_course(folder, *, sandbox=False):
+    """helpers/ and data/ as students get them; with ``sandbox`` also what answers the grader,
+    compiled, and fonts found."""
+    folder = Path(folder)
+    for room in ROOMS:
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(HELPERS / room, folder / "helpers" / room, ignore=ignored)
+    for wanted in (_FOR_STUDENTS, _FOR_THE_SANDBOX if sandbox else {}):
+        for place, names in wanted.items():
+            (folder / "helpers" / place).mkdir(parents=True, exist_ok=True)
+            for name in names:
+                shutil.copy(HELPERS / place / f"{name}.py", folder / "helpers" / place)
+    shutil.copytree(DATA, folder / "data", ignore=shutil.ignore_patterns("overview.png", ".*"))
+    if sandbox:
+        compileall.compile_dir(folder / "helpers", quiet=1)
+        _find_fonts(folder / "tmp" / "matplotlib")
+        for path in [folder, *folder.rglob("*")]:
+            path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def _find_fonts(folder):
+    """Matplotlib looks for fonts once, for seconds, and keeps what it found in a folder that it
+    wants to be writable."""
+    import matplotlib
+    from matplotlib import font_manager
+
+    folder.mkdir(parents=True)
+    kept = (
+        Path(matplotlib.get_cachedir()) / f"fontlist-v{font_manager.FontManager.__version__}.json"
+    )
+    if kept.is_file():
+        shutil.copy(kept, folder)

@@ -1,0 +1,175 @@
+"""The pages an instructor reads: an overview, and one for each student."""
+
+import base64
+import hashlib
+import re
+from collections import Counter
+from functools import cache
+from pathlib import Path
+
+import mistune
+import nbformat
+from jinja2 import Environment, FileSystemLoader
+from markupsafe import Markup
+
+from helpers.course.grading.book import mark_of
+from helpers.course.grading.score import (
+    BY_HAND,
+    NOT_HANDED_IN,
+    by_hand_cells,
+    points_of,
+)
+from helpers.files import written_whole
+
+_ENVIRONMENT = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True
+)
+_PNG = "iVBORw0KGgo"  # how one begins in base64
+_markdown = mistune.create_markdown(escape=True, plugins=["table"])
+
+
+def student_file(student) -> str:
+    """A file name for a student: the name itself where that is harmless, else made so and told
+    apart by a hash."""
+    harmless = re.sub(r"[^\w.-]+", "_", student, flags=re.ASCII).strip("._")[:60]
+    return (
+        harmless
+        if harmless == student
+        else f"{harmless}-{hashlib.sha256(student.encode()).hexdigest()[:8]}"
+    )
+
+
+def write_student(out, student, records, sources, marks, total, before=None, after=None):
+    """students/NAME.html. ``before``, ``after``: the students whose pages it links to."""
+    shown = {}
+    for name, record in records.items():
+        items = [
+            {
+                **item,
+                **_theirs(item, record),
+                "mark": mark_of(marks, student, name, item)[0],
+                "remark": marks.get((student, name, item["name"]), {}).get("remark", ""),
+                "ours": ours,
+            }
+            for item, ours in zip(record["by_hand"], _ours(out, name, sources[name]), strict=True)
+        ]
+        shown[name] = {**record, "by_hand": items}
+    link = [other and (other, f"{student_file(other)}.html") for other in (before, after)]
+    page = _ENVIRONMENT.get_template("student.html").render(
+        title=student, student=student, records=shown, total=total, before=link[0], after=link[1]
+    )
+    _write(Path(out) / "students" / f"{student_file(student)}.html", page)
+
+
+def write_overview(out, records, summaries, isolated):
+    """index.html: how each task went, and a line for each student."""
+    rows = [
+        (student, f"students/{student_file(student)}.html", total)
+        for student, total in summaries.items()
+    ]
+    first = next(iter(summaries.values()), {"notebooks": {}, "totals": {}})
+    page = _ENVIRONMENT.get_template("overview.html").render(
+        title="Grades",
+        rows=rows,
+        isolated=isolated,
+        waiting=sum(total["waiting"] for total in summaries.values()),
+        names=list(first["notebooks"]),
+        points={name: points_of(name) for name in first["notebooks"]},
+        totals=[(name, of) for name, (_, of) in first["totals"].items()],
+        tasks=_tasks(records),
+    )
+    _write(Path(out) / "index.html", page)
+
+
+def _tasks(records):
+    """For each task, of those who handed it in: the mean, how many have full points, and the three
+    commonest reasons."""
+    by_task = {}
+    for own in records.values():
+        for name, record in own.items():
+            for task in record["tasks"] if record["problem"] != NOT_HANDED_IN else ():
+                by_task.setdefault((name, task["name"], task["points"]), []).append(task)
+    lines = []
+    for (notebook, name, points), tasks in sorted(
+        by_task.items(), key=lambda item: list(BY_HAND).index(item[0][0])
+    ):
+        reasons = Counter()
+        for task in tasks:
+            reasons.update(
+                {
+                    re.sub(r"-?\d[\d.e+-]*", "…", c["reason"])[:120]
+                    for c in task["checks"]
+                    if c["reason"]
+                }
+            )
+        lines.append(
+            {
+                "notebook": notebook,
+                "name": name,
+                "points": points,
+                "n": len(tasks),
+                "reasons": reasons.most_common(3),
+                "mean": sum(task["earned"] for task in tasks) / len(tasks),
+                "full": sum(task["earned"] == points for task in tasks),
+            }
+        )
+    return lines
+
+
+def _theirs(item, record):
+    """The student's words and pictures for one mark."""
+    cells = [record["cells"].get(name, {}) for name in item["ids"]]
+    pictures = [
+        picture
+        for told in cells
+        for picture in told.get("pictures", [])
+        if picture.startswith(_PNG)
+    ]
+    errors = [told["error"] for told in cells if told.get("error")]
+    errors = [
+        "it is not written yet" if error == "NotImplementedError" else error for error in errors
+    ]
+    why = errors[0] if errors else "the cell is empty" if item["ids"] else "the cell is missing"
+    return {"pictures": pictures, "words_html": Markup(_markdown(item["words"])), "why": why}
+
+
+@cache
+def _ours(out, name, source):
+    """For each mark of a notebook, what the source has there: words, pictures (written beside the
+    pages), measured tables."""
+    cells = nbformat.read(source, as_version=4).cells
+    tables = [
+        _text(cell)
+        for cell in cells
+        if "nbval-check-output" in cell.metadata.get("tags", []) and _text(cell)
+    ]
+    found = []
+    for cell in by_hand_cells(source):
+        if cell.cell_type == "markdown":
+            found.append(
+                {"words_html": Markup(_markdown(cell.source)), "pictures": [], "tables": tables}
+            )
+            continue
+        pictures = [
+            output.data["image/png"]
+            for output in cell.outputs
+            if "image/png" in output.get("data", {})
+        ]
+        files = [f"reference/{name}-{cell.id}-{number}.png" for number in range(len(pictures))]
+        for file, picture in zip(files, pictures, strict=True):
+            with written_whole(Path(out) / file) as whole:
+                whole.write_bytes(base64.b64decode(picture))
+        found.append({"words_html": "", "pictures": files, "tables": []})
+    nothing = {"words_html": "", "pictures": [], "tables": []}
+    return found + [nothing] * (len(BY_HAND[name]) - len(found))
+
+
+def _text(cell):
+    return "".join(
+        output.get("text", "") for output in cell.outputs if output.output_type == "stream"
+    )
+
+
+def _write(path, text):
+    with written_whole(path) as whole:
+        whole.write_text(text, encoding="utf-8")

@@ -1,0 +1,241 @@
+"""From a notebook to a record: repaired, executed, each task's function called and scored, whatever
+happens on the way."""
+
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+
+from helpers.course.grading import tasks_ig, tasks_smoothgrad
+from helpers.course.grading.repair import (
+    BadNotebook,
+    is_solution,
+    read_notebook,
+    repair,
+)
+from helpers.course.grading.sandbox import Limits
+from helpers.course.grading.session import Died, Session
+from helpers.course.grading.tasks import Given, Task, arguments
+
+TASKS: tuple[Task, ...] = (*tasks_smoothgrad.TASKS, *tasks_ig.TASKS)
+BY_HAND = {
+    "smoothgrad_1_method": (("figure", 4), ("observation", 4)),
+    "smoothgrad_2_noise_strength": (("figure", 4), ("observation", 6)),
+    "smoothgrad_3_sample_count": (("figure", 4), ("observation", 6)),
+    "smoothgrad_4_noise_distribution": (("figure", 4), ("observation", 6)),
+    "smoothgrad_5_aggregation": (("figure", 4), ("observation", 6)),
+    "ig_1_method": (("figure", 3), ("observation", 5)),
+    "ig_2_baseline": (("figure", 8), ("observation", 12)),
+    "ig_3_steps": (("figure", 8), ("observation", 12)),
+    "ig_4_quality": (("observation: baselines", 25), ("observation: steps", 25)),
+}
+"""Notebook → (what a person marks, points), in the order of the notebook's cells."""
+ASSIGNMENTS = {
+    "SmoothGrad": [name for name in BY_HAND if name.startswith("smoothgrad")],
+    "Integrated Gradients": ["ig_1_method", "ig_2_baseline", "ig_3_steps"],
+    "extra credit": ["ig_4_quality"],
+}
+"""100 points each."""
+NOT_HANDED_IN = "it was not handed in"
+ATTEMPTS = (
+    4  # processes for one notebook: a cell or function that kills one is left out of the next
+)
+
+
+@dataclass
+class Setting:
+    """What is the same for all submissions: the folder that their processes see, the pictures, the
+    walls."""
+
+    course: Path
+    given: Given
+    isolated: bool
+    limits: Limits
+
+
+def points_of(notebook) -> int:
+    """All points of a notebook."""
+    return sum(t.points for t in tasks_of(notebook)) + sum(
+        points for _, points in BY_HAND[notebook]
+    )
+
+
+def tasks_of(notebook):
+    return [task for task in TASKS if task.notebook == notebook]
+
+
+def grade_notebook(path, source, setting, *, slot=0) -> dict:
+    """The record of one notebook of a submission, JSON values only.
+
+    Args:
+        path: the submission's notebook, or None where there is none.
+        source: the source notebook's path.
+        setting: a ``Setting``.
+
+    Returns:
+        {"problem": why nothing could be executed, or None; "tasks": [{"name", "points", "earned",
+        "checks": [{"text", "points", "earned", "reason"}]}]; "by_hand": [{"name", "points", "ids",
+            "words"}]; "cells": id → {"error", "text", "pictures"};
+        "errors", "remarks": [text]; "seconds": {"start", "notebook", "total"}; "peak": bytes}
+    """
+    name = Path(source).stem
+    record = {
+        "problem": None,
+        "tasks": [],
+        "by_hand": [],
+        "cells": {},
+        "errors": [],
+        "remarks": [],
+        "seconds": {},
+        "peak": 0,
+    }
+    try:
+        if path is None:
+            raise BadNotebook(NOT_HANDED_IN)
+        repaired = repair(read_notebook(path), nbformat.read(source, as_version=4), seed=7)
+    except BadNotebook as error:
+        record["problem"] = str(error)
+        record["tasks"] = [lost(task, str(error)) for task in tasks_of(name)]
+        record["by_hand"] = [
+            {"name": what, "points": points, "ids": [], "words": ""}
+            for what, points in BY_HAND[name]
+        ]
+        return record
+    record["remarks"] = repaired.remarks
+    record["by_hand"] = _by_hand(name, source, repaired)
+    begun = time.monotonic()
+    _execute(record, repaired, tasks_of(name), setting, slot)
+    record["seconds"]["total"] = time.monotonic() - begun
+    errors = [
+        (cell["id"], record["cells"].get(cell["id"], {}).get("error"))
+        for cell in [*repaired.cells, {"id": "sliders"}]
+    ]
+    record["errors"] = [f"{name}: {error}" for name, error in errors if error]
+    shown = {name for item in record["by_hand"] for name in item["ids"]}
+    record["cells"] = {
+        name: told
+        for name, told in record["cells"].items()
+        if name in shown or name.startswith("check-") or told["error"]
+    }
+    for name in record["cells"].keys() - shown:
+        record["cells"][name]["pictures"] = []
+    return record
+
+
+def _execute(record, repaired, tasks, setting, slot):
+    """Run and score, in as many processes as it takes, each without what killed the one before."""
+    fatal, done = {}, {}
+    code = [
+        {"id": cell["id"], "source": cell["source"]}
+        for cell in repaired.cells
+        if cell["kind"] == "code"
+    ]
+    for _ in range(ATTEMPTS):
+        session = Session(
+            setting.course,
+            setting.given.network,
+            setting.given.facts,
+            isolated=setting.isolated,
+            slot=slot,
+            limits=setting.limits,
+        )
+        with session:
+            try:
+                cells = [
+                    cell if cell["id"] not in fatal else {**cell, "source": ""} for cell in code
+                ]
+                record["cells"] = session.run(cells, sliders="sliders" not in fatal)
+                for task in tasks:
+                    if task.name not in done:
+                        done[task.name] = _judge(task, setting.given, session, fatal.get(task.name))
+                break
+            except Died as end:
+                fatal[end.during] = str(end)
+            finally:
+                record["peak"] = max(record["peak"], session.sandbox.peak)
+                for what, seconds in session.seconds.items():
+                    record["seconds"][what] = record["seconds"].get(what, 0) + seconds
+        if end_of_line := next(
+            (during for during in ("the start", "the end") if during in fatal), None
+        ):
+            fatal = {**fatal, "all": fatal[end_of_line]}
+            break
+    else:
+        fatal["all"] = (
+            f"its process died {ATTEMPTS} times, the last time because {list(fatal.values())[-1]}"
+        )
+    for name, reason in fatal.items():
+        if name not in ("all", *(task.name for task in tasks)):
+            record["cells"][name] = {"error": reason, "text": "", "pictures": []}
+    record["tasks"] = [
+        done.get(task.name) or lost(task, fatal.get("all", "not reached")) for task in tasks
+    ]
+
+
+def _judge(task, given, session, killed):
+    """The record of one task. A process that dies in it costs the task its points, and no other:
+    Died is raised once, and in the next process ``killed`` says how that went."""
+    if killed:
+        return lost(task, killed)
+    record = {"name": task.name, "points": task.points, "earned": 0, "checks": []}
+
+    def call(*values):
+        return session.call(task.name, arguments(values), task.blocked)
+
+    try:
+        for points, text, reason in task.judge(given, call):
+            record["checks"].append(
+                {
+                    "text": text,
+                    "points": points,
+                    "earned": 0 if reason else points,
+                    "reason": reason,
+                }
+            )
+    except Died:
+        raise
+    except Exception as error:  # a form of answer that the judge did not foresee
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        reason = f"the answer could not be scored: {type(error).__name__}: {str(error)[:300]} ({where.name})"
+        rest = task.points - sum(check["points"] for check in record["checks"])
+        record["checks"].append(
+            {"text": "the remaining checks", "points": rest, "earned": 0, "reason": reason}
+        )
+    reasons = {check["reason"] for check in record["checks"]}
+    if len(reasons) == 1 and None not in reasons:
+        return lost(task, *reasons)
+    record["earned"] = sum(check["earned"] for check in record["checks"])
+    return record
+
+
+def lost(task, reason):
+    """The record of a task that earned nothing, for one reason."""
+    checks = [{"text": "all checks", "points": task.points, "earned": 0, "reason": reason}]
+    return {"name": task.name, "points": task.points, "earned": 0, "checks": checks}
+
+
+def by_hand_cells(source):
+    """The cells of a source notebook that a person marks, in order."""
+    cells = nbformat.read(source, as_version=4).cells
+    return [
+        cell
+        for cell in cells
+        if is_solution(cell) and (cell.metadata.get("nbgrader") or {}).get("grade")
+    ]
+
+
+def _by_hand(name, source, repaired):
+    """For each mark a person gives: the ids of the cells that show it, and the words."""
+    items, cells = [], by_hand_cells(source)
+    for number, (what, points) in enumerate(BY_HAND[name]):
+        cell = cells[number] if number < len(cells) else None
+        ids = [own["id"] for own in repaired.cells if cell is not None and own["of"] == cell.id]
+        words = [
+            own["source"]
+            for own in repaired.cells
+            if own["id"] in ids and own["kind"] == "markdown"
+        ]
+        items.append({"name": what, "points": points, "ids": ids, "words": "\n\n".join(words)})
+    return items

@@ -1,0 +1,196 @@
+"""The grader's side of one submission's process: send it the cells, host the network that it asks,
+take arrays back."""
+
+import sys
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from helpers.course.grading.sandbox import Limits, Sandbox
+from helpers.course.grading.wire import WireError, receive, send
+
+MOST_BYTES = 128 * 2**20  # of all that one process may send
+# that it may ask the network about, in one call: too few to find a gradient from logits, value by
+# value
+MOST_ROWS = 3000
+
+
+class Died(Exception):
+    """The student's process is gone, or is being ended; the message says why, ``during`` in which
+    cell or function."""
+
+    def __init__(self, reason, during):
+        super().__init__(reason)
+        self.during = during
+
+
+@dataclass
+class Answer:
+    """What one call gave. ``problem`` is None, or why there is nothing to score.
+
+    arrays: name → array, {"": array} for one that is no dict or tuple.
+    logits, gradients: how many rows the network was asked for.
+    """
+
+    problem: str | None = None
+    kind: str = "array"
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    logits: int = 0
+    gradients: int = 0
+
+
+class Session:
+    """One process, from its start to its end; a context manager.
+
+    Args:
+        course: the folder it sees.
+        network: the network it may ask: a module from float64 pixels to logits.
+        facts: what the student's ``model`` knows of itself: name, classes, input_size, part,
+            images.
+    """
+
+    def __init__(self, course, network, facts, *, isolated, slot=0, limits=None):
+        self.network, self.facts = network, facts
+        self.limits = limits or Limits()
+        command = [sys.executable, "-m", "helpers.course.grading.student"]
+        self.started = time.monotonic()
+        self.seconds = {}
+        """What took how long: "start" (interpreter and imports), "notebook"."""
+        self.sandbox = Sandbox(course, command, self.limits, isolated=isolated, slot=slot)
+        self._during, self._received = "the start", 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.sandbox.close()
+
+    def run(self, cells, *, sliders=True) -> dict[str, dict]:
+        """Execute the cells, and move their sliders: id (or "sliders") → {"error", "text",
+        "pictures"}.
+
+        Raises:
+            Died: ``during`` is then the id of the cell at work.
+        """
+        self._send({"cells": cells, "sliders": sliders, "seconds": self.limits.cell})
+        self._expect("imported")
+        self.seconds["start"] = time.monotonic() - self.started
+        begun, results = time.monotonic(), {}
+        for name in [*(cell["id"] for cell in cells), *(["sliders"] if sliders else [])]:
+            self._during = name
+            self._expect("begins")
+            told, _ = self._expect("cell")
+            results[name] = _plain(told)
+        self._during = "the end"
+        self._expect("ready")
+        self.seconds["notebook"] = time.monotonic() - begun
+        return results
+
+    def call(self, function, arguments, blocked=()) -> Answer:
+        """Call the student's function. ``arguments``: pairs (kind, value), as ``tasks.arguments``
+        makes them.
+
+        Raises:
+            Died.
+        """
+        answer, arrays, told = Answer(), {}, []
+        for number, (kind, value) in enumerate(arguments):
+            if kind in ("tensor", "array"):
+                arrays[str(number)] = np.ascontiguousarray(value)
+                value = str(number)
+            told.append((kind, self.facts if kind == "model" else value))
+        self._during = function
+        request = {
+            "call": function,
+            "arguments": told,
+            "blocked": list(blocked),
+            "seconds": self.limits.cell,
+        }
+        self._send(request, arrays)
+        while True:
+            message, arrays = self._receive()
+            if "model" not in message:
+                break
+            self._send(*self._evaluate(message["model"], arrays, answer))
+        if "returned" in message:
+            answer.kind, answer.arrays = str(message["returned"]), arrays
+        else:
+            answer.problem = str(message.get("raised", "nothing came back"))[:1000]
+        return answer
+
+    def _evaluate(self, what, arrays, answer):
+        """Ask the network, in float64, and count."""
+        try:
+            points = torch.from_numpy(arrays["points"]).double()
+            rows = len(points)
+            if answer.logits + answer.gradients + rows > MOST_ROWS:
+                raise ValueError(f"the network was asked about more than {MOST_ROWS} pictures")
+            if what == "logits":
+                answer.logits += rows
+                with torch.no_grad():
+                    return {}, {"answer": self.network(points).numpy()}
+            answer.gradients += rows
+            with torch.enable_grad():
+                logits = self.network(points.requires_grad_())
+                (gradient,) = torch.autograd.grad(
+                    logits, points, torch.from_numpy(arrays["weights"]).double()
+                )
+            return {}, {"answer": gradient.numpy()}
+        except Exception as error:  # whatever it was asked: it is the student's mistake
+            return {"error": f"{type(error).__name__}: {str(error)[:500]}"}, {}
+
+    def _expect(self, key):
+        message, arrays = self._receive()
+        if key not in message:
+            self._fail("it did not keep to the protocol")
+        return message, arrays
+
+    def _send(self, message, arrays=None):
+        self.sandbox.awaited = True  # it has to read
+        try:
+            send(self.sandbox.stdin, message, arrays)
+        except OSError:
+            self._fail(None)
+        finally:
+            self.sandbox.awaited = False
+
+    def _receive(self):
+        try:
+            self.sandbox.awaited = True
+            message, arrays = receive(self.sandbox.stdout)
+            self.sandbox.heard()
+        except (EOFError, OSError):
+            self._fail(None)
+        except WireError as error:
+            self._fail(f"it did not keep to the protocol: {error}")
+        finally:
+            self.sandbox.awaited = False
+        self._received += sum(array.nbytes for array in arrays.values()) + len(str(message))
+        if self._received > MOST_BYTES:
+            self._fail(f"it sent more than {MOST_BYTES / 2**20:.0f} MiB")
+        return message, arrays
+
+    def _fail(self, reason):
+        status = self.sandbox.close()
+        reason = reason or self.sandbox.killed
+        if reason is None:
+            last = self.sandbox.errors.strip().splitlines()[-1:]
+            number = status - 128 if status > 128 else -status
+            how = f"signal {number}" if number > 0 else f"status {status}"
+            reason = f"its process ended by itself ({how}{': ' + last[0][:200] if last else ''})"
+        raise Died(reason, self._during)
+
+
+def _plain(told):
+    """A cell's report with only what it should hold."""
+    error = told.get("error")
+    pictures = told.get("pictures") if isinstance(told.get("pictures"), list) else []
+    return {
+        "error": None if error is None else str(error)[:2000],
+        "text": str(told.get("text", ""))[:25_000],
+        "pictures": [
+            p for p in pictures[:6] if isinstance(p, str) and p.isascii() and len(p) < 3e6
+        ],
+    }

@@ -1,0 +1,206 @@
+"""The student's side: run inside the sandbox, execute a notebook's cells, then call its functions
+as the grader asks.
+
+Nothing here is trusted by the grader: what it sends back is arrays, which are scored elsewhere, and
+text and pictures for a person to look at.
+"""
+
+import importlib
+import os
+import signal
+import sys
+import threading
+import traceback
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+from helpers.course.grading.cells import Cells
+from helpers.course.grading.remote import RemoteModel, to_array
+from helpers.course.grading.wire import receive, send
+
+
+class OutOfTime(BaseException):
+    """Not an Exception, so that ``except Exception`` in a student's loop does not swallow it."""
+
+
+class Line:
+    """The line to the grader, one question at a time, never cut off in the middle of a message by
+    the clock."""
+
+    def __init__(self):
+        self._incoming, self._outgoing = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(2, 1)  # what bypasses sys.stdout is no message
+        self._lock, self._busy, self._late = threading.RLock(), False, False
+        signal.signal(signal.SIGPROF, self._ring)
+
+    def tell(self, message, arrays=None):
+        with self._whole():
+            send(self._outgoing, message, arrays)
+
+    def hear(self):
+        with self._whole():
+            return receive(self._incoming)
+
+    def ask(self, message, arrays):
+        with self._whole():
+            send(self._outgoing, message, arrays)
+            return receive(self._incoming)
+
+    @contextmanager
+    def clock(self, seconds):
+        """OutOfTime is raised after ``seconds`` of CPU time, and every second from then on, should
+        it be caught."""
+        self._late = False
+        signal.setitimer(signal.ITIMER_PROF, seconds, 1)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+
+    @contextmanager
+    def _whole(self):
+        with self._lock:
+            self._busy = True
+            try:
+                yield
+            finally:
+                self._busy = False
+        if self._late:
+            self._late = False
+            raise OutOfTime
+
+    def _ring(self, *_):
+        if self._busy:
+            self._late = True
+        else:
+            raise OutOfTime
+
+
+def packed(value) -> tuple[str, dict]:
+    """What a function returned as (kind, name → array); a dict's keys become text, and a tuple's
+    places."""
+    if isinstance(value, dict):
+        return "dict", {str(key): to_array(each) for key, each in value.items()}
+    if isinstance(value, (tuple, list)) and any(
+        isinstance(each, (torch.Tensor, np.ndarray)) for each in value
+    ):
+        return "tuple", {str(place): to_array(each) for place, each in enumerate(value)}
+    if value is None:
+        raise TypeError("it returned None: is a `return` missing?")
+    return "array", {"": to_array(value)}
+
+
+def _blocked(*args, **kwargs):
+    import sys
+
+    raise PermissionError(
+        f"{sys._getframe().f_code.co_name} is blocked while the function it would answer is graded"
+    )
+
+
+@contextmanager
+def blocked(names):
+    """Within this block the functions "module:name" and methods "module:Class.name" raise, however
+    they were imported."""
+    undo, hidden = [], []
+    try:
+        for name in names:
+            module, _, path = name.partition(":")
+            *within, last = path.split(".")
+            if not module.startswith("helpers") and module not in sys.modules:
+                sys.modules[module] = (
+                    None  # may not be imported now either; importing it here would cost seconds
+                )
+                hidden.append(module)
+            if sys.modules.get(module, undo) is None:
+                continue
+            try:
+                owner = importlib.import_module(module)
+                for part in within:
+                    owner = getattr(owner, part)
+                old = getattr(owner, last)
+            except (ImportError, AttributeError):
+                continue
+            code = _blocked.__code__.replace(co_name=path)
+            if getattr(old, "__code__", None) and not old.__code__.co_freevars and not within:
+                undo.append(
+                    (old, "__code__", old.__code__)
+                )  # reaches every name that it was imported under
+                old.__code__ = code
+            else:
+                undo.append((owner, last, old))
+                setattr(owner, last, type(_blocked)(code, {"__builtins__": __builtins__}))
+        yield
+    finally:
+        for module in hidden:
+            sys.modules.pop(module, None)
+        for owner, last, old in reversed(undo):
+            setattr(owner, last, old)
+
+
+def call(line, cells, request, arrays):
+    """One function with the grader's arguments; (message, arrays) to send back."""
+    function = cells.namespace.get(request["call"])
+    if not callable(function):
+        return {"raised": f"there is no function {request['call']}"}, {}
+    give = {
+        "model": lambda facts: RemoteModel(line, facts),
+        "tensor": lambda name: torch.from_numpy(arrays[name].copy()),
+        "array": lambda name: arrays[name].copy(),
+        "generator": np.random.default_rng,
+        "tuple": tuple,
+        "value": lambda value: value,
+    }
+    arguments = [give[kind](value) for kind, value in request["arguments"]]
+    try:
+        with blocked(request["blocked"]), line.clock(request["seconds"]):
+            kind, returned = packed(function(*arguments))
+        return {"returned": kind}, returned
+    except OutOfTime:
+        return {"raised": f"it took longer than {request['seconds']} s"}, {}
+    except BaseException as error:
+        return {"raised": _said(error)}, {}
+
+
+def _said(error):
+    """An error in a line, with the line of the notebook it came from."""
+    try:
+        where = [
+            frame
+            for frame in traceback.extract_tb(error.__traceback__)
+            if "ipython-input" in frame.filename
+        ]
+        line = f", at `{where[-1].line}`" if where and where[-1].line else ""
+        said = f"{type(error).__name__}: {str(error)[:500]}".removesuffix(": ")
+        return "not written yet" if said == "NotImplementedError" else said + line[:200]
+    except Exception:  # an error whose own text raises
+        return type(error).__name__
+
+
+def main():
+    line = Line()
+    torch.set_num_threads(1)
+    start, _ = line.hear()
+    cells = Cells(line.clock, OutOfTime, start["seconds"])
+    line.tell({"imported": True})
+    for cell in start["cells"]:
+        line.tell({"begins": cell["id"]})
+        line.tell({"cell": cell["id"], **cells.run(cell["source"])})
+    if start["sliders"]:
+        line.tell({"begins": "sliders"})
+        line.tell({"cell": "sliders", **cells.move_sliders()})
+    line.tell({"ready": True})
+    while True:
+        try:
+            request, arrays = line.hear()
+        except EOFError:
+            sys.stdout.flush()
+            os._exit(0)  # without the students' atexit
+        line.tell(*call(line, cells, request, arrays))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,262 @@
+"""What a task is: one function, its points, what is blocked meanwhile, and the checks that earn the
+points.
+
+``tasks_smoothgrad`` and ``tasks_ig`` hold the tasks themselves.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property, wraps
+from importlib import import_module
+from operator import attrgetter
+
+import numpy as np
+import torch
+
+from helpers.attribution.gradients import input_gradient
+from helpers.benchmark.models import load_model
+from helpers.benchmark.scenes import SIZE, render, sample_scene
+from helpers.evaluate import logits_of
+
+TOLERANCE = 1e-3  # relative L2 error: the network computes in float64, the student in float32
+MODEL = object()
+"""Stands for the network among the arguments of a call."""
+
+
+@dataclass(frozen=True)
+class Generator:
+    """Stands for numpy.random.default_rng(seed) among the arguments of a call."""
+
+    seed: int
+
+
+@dataclass(frozen=True)
+class Task:
+    """``judge(given, call)`` yields (points, what is checked, None or the reason why they are lost)
+    for each check; their points add up to ``points``. ``call(*arguments)`` calls the student's
+    function and returns an ``Answer``."""
+
+    notebook: str
+    name: str
+    points: int
+    blocked: tuple[str, ...]
+    judge: Callable[["Given", Callable], Iterator[tuple[int, str, str | None]]]
+
+
+def of(module, *names):
+    """What a task blocks, "module:name" or "module:Class.method", each looked up: one that is not
+    there blocks nothing.
+
+    Raises:
+        ImportError, AttributeError: there is no such module or name.
+    """
+    for name in names:
+        attrgetter(name)(import_module(module))
+    return [f"{module}:{name}" for name in names]
+
+
+def task(notebook, points, blocked):
+    """Decorator: makes a ``Task`` of a judge, which bears the name of the student's function."""
+    return lambda judge: Task(notebook, judge.__name__, points, tuple(blocked), judge)
+
+
+def remembered(reference):
+    """Decorator for a reference, ``reference(given, *arguments)``: computed once for a seed, not
+    for each student."""
+    kept = {}
+
+    @wraps(reference)
+    def wrapper(given, *arguments):
+        plain = [
+            x.numpy().tobytes() if isinstance(x, torch.Tensor) else repr(x).encode()
+            for x in arguments
+        ]
+        key = (given.seed, *(hashlib.sha256(each).digest() for each in plain))
+        if key not in kept:
+            kept[key] = reference(given, *arguments)
+        return kept[key]
+
+    return wrapper
+
+
+class Given:
+    """What a seed makes of the grading profile: pictures and a network that no student has seen,
+    the same for all students.
+
+    The network is an embedded one whose weights were moved at random, so its maps are like those of
+    the notebooks and its weights are not among the course's files; and whose kinks are rounded off,
+    so that a right answer in float32 is as good as the references, which are computed in float64.
+    """
+
+    size = 32
+
+    def __init__(self, seed):
+        self.seed, self._pictures = seed, ()
+
+    def rng(self, *words):
+        """A generator for one purpose, named by integers."""
+        return np.random.default_rng([self.seed, *words])
+
+    @cached_property
+    def network(self):
+        rng, network = self.rng(1), load_model("scenes", device="cpu").requires_grad_(False)
+        for values in network.parameters():
+            if values.ndim > 1:  # of convolutions and of the linear layer
+                values += (
+                    0.05
+                    * values.std()
+                    * torch.from_numpy(rng.standard_normal(tuple(values.shape), np.float32))
+                )
+        return _smooth(network.double())
+
+    @cached_property
+    def facts(self):
+        return {
+            "name": "scenes",
+            "classes": self.network.classes,
+            "input_size": self.size,
+            "part": "shape",
+            "images": "scenes",
+        }
+
+    def prepare(self):
+        """Compute what is the same for all, before several threads ask for it."""
+        self.large_pictures(16)
+        return self.target, self.predicted
+
+    def pictures(self, n):
+        """(n, 3, 32, 32) float32 in (0, 1), without 0.5, which is as far from black as from white:
+        drawn for this seed."""
+        pixels = torch.nn.functional.avg_pool2d(self.large_pictures(n), SIZE // self.size)
+        return torch.where((pixels - 0.5).abs() < 1e-3, 0.49, pixels)
+
+    def large_pictures(self, n):
+        """(n, 3, 64, 64) float32 in (0, 1), the size that the network was trained on, so that it
+        tells them apart."""
+        if len(self._pictures) < n:
+            scenes = [render(sample_scene("train", i, seed=1000 + self.seed))[0] for i in range(n)]
+            self._pictures = 0.02 + 0.96 / 255 * torch.from_numpy(np.stack(scenes)).float()
+        return self._pictures[:n]
+
+    @cached_property
+    def pixels(self):
+        return self.pictures(3)
+
+    @cached_property
+    def predicted(self):
+        return self.logits(self.pixels).argmax(1)
+
+    @cached_property
+    def target(self):
+        """(3,): the best class, the second and the third, so that a prediction is not taken for the
+        target."""
+        return self.logits(self.pixels).argsort(1, descending=True)[range(3), range(3)]
+
+    def fields(self, n, word=2):
+        """(n, 3, 32, 32) float32, standard normal."""
+        return torch.from_numpy(
+            self.rng(word).standard_normal((n, 3, self.size, self.size), np.float32)
+        )
+
+    def logits(self, pixels):
+        return logits_of(self.network, pixels.double())
+
+    @remembered
+    def gradient(self, pixels, target):
+        """Reference: float64, at any points."""
+        return input_gradient(self.network, pixels.double(), target)
+
+    @remembered
+    def mean_gradient(self, pixels, target, fields, noise):
+        """Reference: SmoothGrad on given fields."""
+        return torch.stack(
+            [self.gradient(pixels + noise * field, target) for field in fields]
+        ).mean(0)
+
+
+def _smooth(network):
+    """Round off the kinks, in place: at a kink, rounding can move a gradient by a percent."""
+    for name, child in network.named_children():
+        if isinstance(child, torch.nn.ReLU):
+            setattr(network, name, torch.nn.Softplus(beta=20))
+        elif isinstance(child, torch.nn.MaxPool2d):
+            setattr(network, name, torch.nn.LPPool2d(8, child.kernel_size))
+        else:
+            _smooth(child)
+    return network
+
+
+def arguments(values):
+    """The arguments of a call as ``Session.call`` takes them."""
+    told = []
+    for value in values:
+        if value is MODEL:
+            told.append(("model", None))
+        elif isinstance(value, Generator):
+            told.append(("generator", value.seed))
+        elif isinstance(value, torch.Tensor):
+            told.append(
+                ("tensor", value.numpy() if value.dtype == torch.int64 else value.float().numpy())
+            )
+        else:
+            told.append(("tuple" if isinstance(value, tuple) else "value", value))
+    return told
+
+
+def same(answer, expected, mistakes=None, *, tolerance=TOLERANCE) -> str | None:
+    """None if the one array that came back is the expected one, else what is wrong with it.
+
+    mistakes: description → the array that a known mistake would give, or a function that computes
+        it; if what came back is one of them, the reason names it.
+    """
+    if answer.problem:
+        return answer.problem
+    if answer.kind != "array":
+        return f"an array was expected, found a {answer.kind}"
+    return wrong(answer.arrays.get("", np.empty(0)), expected, mistakes, tolerance=tolerance)
+
+
+def wrong(found, expected, mistakes=None, *, tolerance=TOLERANCE) -> str | None:
+    """As ``same``, of an array."""
+    expected = np.asarray(expected, np.float64)
+    if found.shape != expected.shape:
+        return f"shape {found.shape}, where {expected.shape} was expected"
+    found = np.asarray(found, np.float64)
+    if not np.isfinite(found).all():
+        return f"{int((~np.isfinite(found)).sum())} values are NaN or infinite"
+    if (error := relative_error(found, expected)) <= tolerance:
+        return None
+    for name, values in (mistakes or {}).items():
+        values = np.asarray(values() if callable(values) else values, np.float64)
+        if values.shape == found.shape and relative_error(found, values) <= tolerance:
+            return f"relative error {error:.2g}: this is {name}"
+    norm = np.linalg.norm(expected)
+    ratio = float((found * expected).sum() / norm**2) if norm else 0
+    if ratio and relative_error(found, ratio * expected) <= tolerance:
+        return f"relative error {error:.2g}: right but for a factor of {ratio:.3g}"
+    return f"relative error {error:.2g}, of at most {tolerance:g}"
+
+
+def relative_error(found, expected) -> float:
+    return float(np.linalg.norm(found - expected) / max(np.linalg.norm(expected), 1e-12))
+
+
+def keys(answer, expected) -> str | None:
+    """None if a dict with these keys came back."""
+    if answer.problem:
+        return answer.problem
+    if answer.kind != "dict":
+        return f"a dict was expected, found {'an array' if answer.kind == 'array' else 'a ' + answer.kind}"
+    if set(answer.arrays) != set(map(str, expected)):
+        return f"keys {', '.join(sorted(answer.arrays))}, where {', '.join(map(str, expected))} were expected"
+    return None
+
+
+def gradients(answer, expected) -> str | None:
+    """None if the network was asked for so many rows of gradients, and the call ended well."""
+    if answer.problem:
+        return answer.problem
+    if answer.gradients != expected:
+        return f"the network was asked for {answer.gradients} gradients of a picture, where {expected} are needed"
+    return None

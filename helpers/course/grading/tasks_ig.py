@@ -1,0 +1,308 @@
+"""The tasks of the Integrated Gradients notebooks."""
+
+import numpy as np
+import torch
+from scipy import stats
+
+from helpers.attribution.integrated_gradients import (
+    RULES,
+    integrated_gradients,
+    make_baseline,
+    nodes_and_weights,
+)
+from helpers.course.grading.tasks import (
+    MODEL,
+    Generator,
+    gradients,
+    keys,
+    of,
+    remembered,
+    same,
+    task,
+    wrong,
+)
+from helpers.measures.faithfulness import retained_accuracy
+
+_HERE = "helpers.attribution.integrated_gradients"
+_INTEGRATED = [
+    *of(_HERE, "integrated_gradients", "integrated_gradients_steps", "integrated_gradients_nodes"),
+    *of(_HERE, "converged_integrated_gradients", "_weighted_sums"),
+    *of("captum.attr", "IntegratedGradients.attribute", "GradientShap.attribute"),
+]
+_NODES = of(_HERE, "nodes_and_weights", "_shared_nodes")
+_BASELINE = of(_HERE, "make_baseline")
+_HIDING = of(
+    "helpers.measures.faithfulness",
+    *("hide", "hiding_curves", "retained_accuracy", "deletion", "insertion"),
+)
+
+
+@remembered
+def _reference(given, pixels, target, baseline, n_steps, rule="midpoint"):
+    return integrated_gradients(
+        given.network,
+        pixels.double(),
+        target,
+        baseline=baseline.double(),
+        n_steps=n_steps,
+        rule=rule,
+    )
+
+
+def _baseline(given, pixels):
+    return torch.from_numpy(given.rng(3).random(tuple(pixels.shape), np.float32))
+
+
+@task("ig_1_method", 12, _INTEGRATED)
+def my_integrated_gradients(given, call):
+    pixels, target = given.pixels, given.target
+    black, other = torch.zeros_like(pixels), _baseline(given, pixels)
+    answer = call(MODEL, pixels, target, black, 8)
+    expected = _reference(given, pixels, target, black, 8)
+    mistakes = {
+        "the mean gradient, without the factor (x − x′)": lambda: expected / pixels,
+        "the map of the predicted class, not of the target": lambda: _reference(
+            given, pixels, given.predicted, black, 8
+        ),
+        "gradient × input": lambda: given.gradient(pixels, target) * pixels,
+        "the absolute value": expected.abs(),
+    } | _other_rules(given, pixels, target, black, 8)
+    yield 6, "the midpoint rule from a black baseline", same(answer, expected, mistakes)
+    answer_other = call(MODEL, pixels, target, other, 5)
+    expected = _reference(given, pixels, target, other, 5)
+    mistakes = {
+        "a path from black, not from the baseline": lambda: _reference(
+            given, pixels, target, black, 5
+        ),
+        "a map with the factor x instead of (x − x′)": lambda: expected / (pixels - other) * pixels,
+    } | _other_rules(given, pixels, target, other, 5)
+    yield 4, "another baseline, another number of steps", same(answer_other, expected, mistakes)
+    yield 2, "asks the network for n_steps gradients a picture", gradients(answer, 8 * len(pixels))
+
+
+def _other_rules(given, *arguments):
+    return {
+        f"the {rule} rule": lambda r=rule: _reference(given, *arguments, r) for rule in RULES[1:]
+    }
+
+
+@task("ig_2_baseline", 10, _BASELINE)
+def my_baseline(given, call):
+    pixels = given.pixels
+    for name in ("black", "white", "mean", "farthest"):
+        mistakes = {
+            "mean": {
+                "the mean of all channels together": pixels.mean((1, 2, 3), keepdim=True).expand_as(
+                    pixels
+                ),
+                "the mean of all pictures": pixels.mean((0, 2, 3), keepdim=True).expand_as(pixels),
+            },
+            "farthest": {"the nearest end of the range": (pixels > 0.5).float()},
+        }.get(name)
+        expected = make_baseline(name, None, pixels)
+        yield (
+            2,
+            name,
+            same(call(name, pixels, Generator(given.seed + 1)), expected, mistakes, tolerance=1e-5),
+        )
+    first, again, other = (call("noise", pixels, Generator(given.seed + i)) for i in (1, 1, 2))
+    yield (
+        2,
+        "noise: uniform in [0, 1], a field of its own for each picture, from the generator",
+        _not_noise(
+            *(answer.arrays.get("", np.empty(0)) for answer in (first, again, other)),
+            pixels,
+            first.problem,
+        ),
+    )
+
+
+def _not_noise(first, again, other, pixels, problem):
+    if problem or first.shape != tuple(pixels.shape):
+        return problem or f"shape {first.shape}, where {tuple(pixels.shape)} was expected"
+    if stats.kstest(np.ravel(first).astype(float), stats.uniform.cdf).statistic > 0.04:
+        return "the values are not uniform in [0, 1]"
+    if np.array_equal(first[0], first[1]):
+        return "all pictures share a field"
+    if not np.array_equal(first, again) or np.array_equal(first, other):
+        return "the draws do not come from the generator"
+    return None
+
+
+@task("ig_2_baseline", 10, _INTEGRATED)
+def my_expected_gradients(given, call):
+    pixels, target = given.pixels, given.target
+    references = given.pictures(7)[3:]
+    answer = call(MODEL, pixels, target, references, 4)
+
+    def expected(references, n_steps):
+        each = [
+            _reference(given, pixels, target, one.expand_as(pixels), n_steps) for one in references
+        ]
+        return torch.stack(each).mean(0)
+
+    def from_mean():
+        return _reference(given, pixels, target, references.mean(0).expand_as(pixels), 4)
+
+    mistakes = {
+        "one path from the mean of the references": from_mean,
+        "of the first reference only": lambda: expected(references[:1], 4),
+        "the sum over references, not the mean": lambda: 4 * expected(references, 4),
+    }
+    yield (
+        6,
+        "the mean over the references of the midpoint rule",
+        same(answer, expected(references, 4), mistakes),
+    )
+    fewer = call(MODEL, pixels, target, references[:2], 3)
+    yield 2, "other references, another number of steps", same(fewer, expected(references[:2], 3))
+    yield (
+        2,
+        "asks the network for n_steps gradients a reference and picture",
+        gradients(answer, 4 * 4 * len(pixels)),
+    )
+
+
+@task("ig_3_steps", 10, _NODES)
+def my_nodes(given, call):
+    sizes = (5 + given.seed % 3, 8 + given.seed % 5)
+    for rule in RULES:
+        problem = None
+        for n in sizes:
+            answer = call(rule, n)
+            problem = problem or answer.problem or _not_nodes(answer, rule, n)
+        yield 2, f"{rule}: nodes and weights for n = {sizes[0]} and {sizes[1]}", problem
+
+
+def _not_nodes(answer, rule, n):
+    if answer.kind != "tuple" or set(answer.arrays) != {"0", "1"}:
+        return "a pair (nodes, weights) was expected"
+    nodes, weights = answer.arrays["0"], answer.arrays["1"]
+    expected = np.stack(nodes_and_weights(rule, n))
+    if nodes.shape != (n,) or weights.shape != (n,):
+        return f"n = {n}: shapes {nodes.shape} and {weights.shape}, where ({n},) was expected"
+    order = np.argsort(nodes)
+    found = np.stack([nodes[order], weights[order]])
+    if abs(weights.sum() - 1) > 1e-6:
+        return f"n = {n}: the weights sum to {weights.sum():.4g}, not to 1"
+    problem = wrong(found, expected, tolerance=1e-6)
+    return f"n = {n}: {problem}" if problem else None
+
+
+@task("ig_3_steps", 10, _INTEGRATED)
+def my_steps(given, call):
+    pixels, target, baseline, steps = (
+        given.pixels,
+        given.target,
+        _baseline(given, given.pixels),
+        [9, 3, 5],
+    )
+    answer = call(MODEL, pixels, target, baseline, steps)
+    for n in sorted(steps):
+        expected = _reference(given, pixels, target, baseline, n, "trapezoid")
+        mistakes = {
+            "the midpoint rule": lambda n=n: _reference(given, pixels, target, baseline, n),
+            "the mean over the nodes, both ends counted fully": lambda n=n: _full_ends(
+                given, baseline, n
+            ),
+        }
+        problem = keys(answer, steps) or wrong(answer.arrays[str(n)], expected, mistakes)
+        yield 2, f"{n} steps: the trapezoid rule", problem
+    yield (
+        4,
+        "evaluates each distinct node once (9 of them here)",
+        gradients(answer, 9 * len(pixels)),
+    )
+
+
+def _full_ends(given, baseline, n):
+    points = [baseline + i / (n - 1) * (given.pixels - baseline) for i in range(n)]
+    return (given.pixels - baseline) * torch.stack(
+        [given.gradient(point, given.target) for point in points]
+    ).mean(0)
+
+
+_FRACTIONS = [0.0, 0.5, 0.75, 0.875, 1.0]  # of 64 × 64 pixels: whole numbers of them
+
+
+@remembered
+def _retained(given, pixels, maps, target, fill, fractions=_FRACTIONS):
+    kept = retained_accuracy(
+        given.network, pixels.double(), maps.double(), fractions, fill=fill.double(), target=target
+    )
+    return kept.double().mean(0)
+
+
+@task("ig_4_quality", 25, _HIDING)
+def my_retained_accuracy(given, call):
+    pixels, fill = given.large_pictures(8), given.large_pictures(16)[8:]
+    target, second = given.logits(pixels).argsort(1, descending=True)[:, :2].T
+    maps = given.gradient(pixels, target).float()
+    mistakes = {
+        "with the highest-ranked pixels replaced": lambda: _retained(
+            given, pixels, _upside_down(maps), target, fill
+        ),
+        "ranked by the signed sum over channels": lambda: _retained(
+            given, pixels, _shifted(maps), target, fill
+        ),
+        "1 minus it": lambda: 1 - _retained(given, pixels, maps, target, fill),
+        "with the pixels black": lambda: _retained(
+            given, pixels, maps, target, torch.zeros_like(fill)
+        ),
+    }
+    answer = call(MODEL, pixels, maps, target, _FRACTIONS, fill)
+    expected = _retained(given, pixels, maps, target, fill)
+    yield (
+        15,
+        "the share of pictures still given the target, at each fraction",
+        same(answer, expected, mistakes),
+    )
+    others = torch.where(
+        torch.arange(8) % 3 == 0, second, target
+    )  # the network never says these of a whole picture
+    maps = torch.from_numpy(given.rng(9).standard_normal(tuple(pixels.shape), np.float32))
+    fractions, grey = [0.0, 0.125, 0.25, 0.375, 0.5], torch.full_like(pixels, 0.5)
+    answer = call(MODEL, pixels, maps, others, fractions, grey)
+    expected = _retained(given, pixels, maps, others, grey, fractions)
+    yield 10, "other maps, targets and fractions, a grey fill", same(answer, expected)
+
+
+def _upside_down(maps):
+    sums = maps.abs().sum(1, keepdim=True)
+    return (sums.amax() - sums).expand_as(maps).contiguous()
+
+
+def _shifted(maps):
+    signed = maps.sum(1, keepdim=True)
+    return (signed - signed.amin()).expand_as(maps)
+
+
+@task("ig_4_quality", 25, _HIDING)
+def my_steps_quality(given, call):
+    pixels = given.large_pictures(6)
+    target = given.logits(pixels).argmax(1)
+    for points, baseline, fill, steps in (
+        (15, torch.zeros_like(pixels), given.large_pictures(12)[6:], [1, 2]),
+        (10, torch.ones_like(pixels), given.large_pictures(16)[10:], [3, 1]),
+    ):
+        maps = [_reference(given, pixels, target, baseline, n).float() for n in steps]
+        expected = torch.stack(
+            [_retained(given, pixels, one, target, fill, _FRACTIONS[1:-1]).mean() for one in maps]
+        )
+        answer = call(MODEL, pixels, target, baseline, steps, _FRACTIONS[1:-1], fill)
+        yield (
+            points,
+            f"the mean over fractions for {steps[0]} and {steps[1]} steps",
+            same(answer, expected),
+        )
+
+
+TASKS = (
+    my_integrated_gradients,
+    my_baseline,
+    my_expected_gradients,
+    my_nodes,
+    my_steps,
+    my_retained_accuracy,
+    my_steps_quality,
+)

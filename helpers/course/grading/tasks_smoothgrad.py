@@ -1,0 +1,235 @@
+"""The tasks of the SmoothGrad notebooks."""
+
+import numpy as np
+import torch
+from scipy import stats
+
+from helpers.attribution.aggregates import AGGREGATES
+from helpers.course.grading.tasks import (
+    MODEL,
+    Generator,
+    gradients,
+    keys,
+    of,
+    same,
+    task,
+    wrong,
+)
+
+_GRADIENT = [
+    *of("helpers.attribution.gradients", "saliency", "input_gradient", "stream"),
+    *of("captum.attr", "Saliency.attribute", "InputXGradient.attribute"),
+]
+SMOOTHGRAD = [
+    *of("helpers.attribution.smoothgrad", "smoothgrad", "smoothgrad_counts"),
+    *of("helpers.attribution.smoothgrad", "smoothgrad_aggregates", "_run"),
+    *of("captum.attr", "NoiseTunnel.attribute"),
+]
+_NOISE = of("helpers.noise", "noise_field", "draw_field")
+_AGGREGATE = of(
+    "helpers.attribution.aggregates",
+    *("make_accumulator", "Mean.update", "Variance.update", "TrimmedMean.update"),
+)
+NOISE = 0.12
+
+
+@task("smoothgrad_1_method", 4, [*_GRADIENT, *SMOOTHGRAD])
+def my_gradient(given, call):
+    answer = call(MODEL, given.pixels, given.target)
+    expected = given.gradient(given.pixels, given.target)
+    mistakes = {
+        "its absolute value": expected.abs(),
+        "the gradient of the predicted class, not of the target": lambda: given.gradient(
+            given.pixels, given.predicted
+        ),
+        "the gradient of the target's probability, not of its logit": lambda: _probability(given),
+    }
+    yield (
+        3,
+        "the gradient of the target's logit, signed, in the shape of the pixels",
+        same(answer, expected, mistakes),
+    )
+    yield 1, "asks the network for one gradient a picture", gradients(answer, len(given.pixels))
+
+
+def _probability(given):
+    points = given.pixels.double().requires_grad_()
+    return torch.autograd.grad(
+        given.network(points).softmax(1).gather(1, given.target[:, None]).sum(), points
+    )[0]
+
+
+@task("smoothgrad_1_method", 8, SMOOTHGRAD)
+def my_smoothgrad(given, call):
+    pixels, target, fields = given.pixels, given.target, given.fields(6)
+    answer = call(MODEL, pixels, target, fields, NOISE)
+    each = torch.stack([given.gradient(pixels + NOISE * field, target) for field in fields])
+    mistakes = {
+        "the mean of the absolute gradients": each.abs().mean(0),
+        "the mean of the squared gradients": each.square().mean(0),
+        "the plain gradient": lambda: given.gradient(pixels, target),
+        "the gradient at the mean of the noisy copies": lambda: given.gradient(
+            pixels + NOISE * fields.mean(0), target
+        ),
+        "with noise of standard deviation 1": lambda: given.mean_gradient(
+            pixels, target, fields, 1.0
+        ),
+        "with the noisy copies clipped to [0, 1]": lambda: torch.stack(
+            [given.gradient((pixels + NOISE * field).clamp(0, 1), target) for field in fields]
+        ).mean(0),
+        "the map of the predicted class": lambda: given.mean_gradient(
+            pixels, given.predicted, fields, NOISE
+        ),
+    }
+    yield (
+        4,
+        "the mean of the signed gradients at pixels + noise × field",
+        same(answer, each.mean(0), mistakes),
+    )
+    fewer = call(MODEL, pixels, target, fields[:2], 2 * NOISE)
+    expected = given.mean_gradient(pixels, target, fields[:2], 2 * NOISE)
+    yield 2, "another number of fields, another noise", same(fewer, expected)
+    still = call(MODEL, pixels, target, fields[:2], 0.0)
+    yield 1, "noise 0 gives the plain gradient", same(still, given.gradient(pixels, target))
+    yield (
+        1,
+        "asks the network for one gradient for each field and picture",
+        gradients(answer, len(fields) * len(pixels)),
+    )
+
+
+@task("smoothgrad_2_noise_strength", 10, SMOOTHGRAD)
+def my_noise_study(given, call):
+    pixels, target, fields = given.pixels, given.target, given.fields(4)
+    strengths = [0.0, 0.1, 0.25]
+    answer = call(MODEL, pixels, target, strengths, fields)
+    expected = torch.stack([given.mean_gradient(pixels, target, fields, s) for s in strengths])
+    mistakes = {
+        "the mean of absolute gradients": lambda: torch.stack(
+            [_mean_abs(given, fields, s) for s in strengths]
+        )
+    }
+    yield (
+        4,
+        "a map (S, N, C, H, W): SmoothGrad for each strength on the same fields",
+        same(answer, expected, mistakes),
+    )
+    plain = answer.arrays.get("", np.empty((1, 0)))
+    problem = answer.problem or wrong(plain[:1], expected[:1])
+    yield 2, "strength 0 gives the plain gradient", problem
+    other = call(MODEL, pixels, target, [0.3, 0.05], fields[:3])
+    expected = torch.stack(
+        [given.mean_gradient(pixels, target, fields[:3], s) for s in (0.3, 0.05)]
+    )
+    yield 2, "other strengths, in any order", same(other, expected)
+    yield (
+        2,
+        "strength 0 costs one gradient a picture",
+        gradients(answer, (2 * len(fields) + 1) * len(pixels)),
+    )
+
+
+def _mean_abs(given, fields, noise):
+    return (
+        torch.stack(
+            [given.gradient(given.pixels + noise * field, given.target) for field in fields]
+        )
+        .abs()
+        .mean(0)
+    )
+
+
+@task("smoothgrad_3_sample_count", 10, SMOOTHGRAD)
+def my_counts(given, call):
+    pixels, target, fields = given.pixels, given.target, given.fields(8)
+    counts = [5, 1, 8]
+    answer = call(MODEL, pixels, target, counts, fields, NOISE)
+    for points, count in zip((3, 2, 3), counts, strict=True):
+        expected = given.mean_gradient(pixels, target, fields[:count], NOISE)
+        problem = keys(answer, counts) or wrong(answer.arrays[str(count)], expected)
+        yield points, f"{count}: the mean over the first {count} fields", problem
+    yield 2, "evaluates each field's gradient once", gradients(answer, len(fields) * len(pixels))
+
+
+@task("smoothgrad_4_noise_distribution", 10, _NOISE)
+def my_noise(given, call):
+    shape = (3, 80, 80 + given.seed % 16)
+    laws = {
+        "normal": stats.norm(),
+        "uniform": stats.uniform(-np.sqrt(3), 2 * np.sqrt(3)),
+        "laplace": stats.laplace(scale=np.sqrt(0.5)),
+        "rademacher": None,
+    }
+    problems = []
+    for name, law in laws.items():
+        first, again, other = (call(name, shape, Generator(given.seed + i)) for i in (1, 1, 2))
+        problem = _not_drawn(first, law, shape)
+        yield 2, f"{name}: its shape, mean 0, standard deviation 1", problem
+        first, again, other = (
+            answer.arrays.get("", np.empty(0)) for answer in (first, again, other)
+        )
+        if problem and (first.shape != shape or not np.isfinite(first).all()):
+            problems.append(f"{name}: {problem}")
+        elif not np.array_equal(first, again):
+            problems.append(
+                f"{name}: the same generator gave other numbers: the draws do not come from it"
+            )
+        elif np.array_equal(first, other):
+            problems.append(
+                f"{name}: another generator gave the same numbers: the draws do not come from it"
+            )
+    yield 2, "all draws come from the generator", "; ".join(problems) or None
+
+
+def _not_drawn(answer, law, shape):
+    if answer.problem:
+        return answer.problem
+    found = np.asarray(answer.arrays.get("", np.empty(0)), np.float64)
+    if found.shape != shape:
+        return f"shape {found.shape}, where {shape} was expected"
+    if not np.isfinite(found).all():
+        return "not all values are finite"
+    if abs(found.std() - 1) > 0.04:
+        return f"standard deviation {found.std():.3f}"
+    if abs(found.mean()) > 0.04:
+        return f"mean {found.mean():.3f}"
+    if law is None:
+        return None if set(np.unique(found)) == {-1.0, 1.0} else "values other than -1 and 1"
+    if len(np.unique(found)) < found.size / 2:
+        return "values repeat"
+    distance = stats.kstest(found.ravel(), law.cdf).statistic
+    return (
+        None if distance < 0.03 else f"of another shape: Kolmogorov–Smirnov distance {distance:.3f}"
+    )  # 1e-14 by chance
+
+
+@task("smoothgrad_5_aggregation", 10, [*_AGGREGATE, *SMOOTHGRAD])
+def my_aggregate(given, call):
+    values = torch.from_numpy(given.rng(5).standard_normal((20, 2, 3, 6, 5)) + 0.3).float()
+    values[3, 0, 0, 0, 0] = 0  # must not decide a geometric mean
+    ordered = values.sort(0).values
+    mistakes = {
+        "mean": {"the mean of the absolute values": values.abs().mean(0)},
+        "mean_square": {"the square of the mean": values.mean(0).square()},
+        "variance": {
+            "the biased variance (divided by n)": values.var(0, unbiased=False),
+            "the standard deviation": values.std(0),
+        },
+        "median": {
+            "the lower of the middle two": ordered[9],
+            "the upper of the middle two": ordered[10],
+        },
+        "trimmed_mean": {
+            "5 % trimmed off each end": ordered[1:-1].mean(0),
+            "20 % trimmed off each end": ordered[4:-4].mean(0),
+        },
+        "geometric_mean": {"without the absolute value's ε": values.abs().log().mean(0).exp()},
+    }
+    for points, how in zip((1, 1, 1, 2, 2, 2, 1), AGGREGATES, strict=True):
+        accumulator = AGGREGATES[how]()
+        for value in values.double():
+            accumulator.update(value)
+        yield points, how, same(call(values, how), accumulator.result(), mistakes.get(how))
+
+
+TASKS = (my_gradient, my_smoothgrad, my_noise_study, my_counts, my_noise, my_aggregate)

@@ -1,0 +1,78 @@
+"""Run a notebook's visible checks before handing it in.
+
+python -m helpers precheck notebooks/smoothgrad_1_method.ipynb
+
+Every cell runs, also after one that fails, and each check says how it went. This is no grade: a
+grade asks the functions about other pictures and another network. The notebook itself is not
+changed.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+
+import nbformat
+
+from helpers.course.grading.cells import Cells
+
+
+class TooSlowError(TimeoutError):
+    """A cell ran longer than it may."""
+
+
+@contextmanager
+def _clock(seconds):
+    def ring(*_):
+        raise TooSlowError(f"it ran longer than {seconds} s")
+
+    if not hasattr(signal, "SIGALRM"):  # Windows
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def precheck(path, *, seconds=120) -> list[tuple[str, str | None]]:
+    """Run a notebook: (cell id, error or None) for each check cell and each cell that fails; its
+    controls are "sliders"."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        notebook = nbformat.read(path, as_version=4)
+    here = Path.cwd()
+    os.chdir(Path(path).resolve().parent)  # as Jupyter would
+    try:
+        cells = Cells(_clock, TooSlowError, seconds)
+        told = [
+            (cell.get("id", "?"), cells.run(cell.source)["error"])
+            for cell in notebook.cells
+            if cell.cell_type == "code"
+        ]
+        told.append(("sliders", cells.move_sliders()["error"]))
+    finally:
+        os.chdir(here)
+    return [(name, error) for name, error in told if error or name.startswith("check-")]
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(
+        prog="python -m helpers precheck",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("notebooks", nargs="+", type=Path)
+    failed = False
+    for path in parser.parse_args(arguments).notebooks:
+        print(path)
+        for name, error in precheck(path):
+            print(f"  {'FAILED' if error else 'passed'}  {name}" + (f": {error}" if error else ""))
+            failed |= error is not None
+    sys.exit(failed)

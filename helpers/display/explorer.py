@@ -1,0 +1,420 @@
+"""Four panels with sliders: the three methods side by side, SmoothGrad, Integrated Gradients, and
+the path under it.
+
+A panel remembers the gradients of the settings seen last, so a move that changes only how they are
+combined or shown
+evaluates none: 50 gradients of a 224-pixel photograph are 30 MB.
+"""
+
+from functools import lru_cache
+
+import ipywidgets as widgets
+import torch
+
+from helpers.attribution.aggregates import AGGREGATES, make_accumulator
+from helpers.attribution.gradients import reduce_channels, saliency, stream
+from helpers.attribution.integrated_gradients import (
+    BASELINES,
+    RULES,
+    completeness_gap,
+    integrated_gradients,
+    make_baseline,
+    nodes_and_weights,
+)
+from helpers.attribution.smoothgrad import smoothgrad
+from helpers.benchmark.images import ImageSet
+from helpers.display.panel import (
+    MEANING,
+    Panel,
+    PictureRow,
+    Subject,
+    display_controls,
+    plural,
+    shown,
+)
+from helpers.display.plotting import color_limits
+from helpers.evaluate import evaluation, logits_of, one_class
+from helpers.noise import DISTRIBUTIONS
+
+MOST_SAMPLES = 50
+SIGNED_AGGREGATES = ("mean", "median", "trimmed_mean")
+STEPS = (5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200)
+REMEMBERED = 6  # settings whose gradients are kept
+
+
+def explore_maps(model, images: ImageSet, *, target=None) -> Panel:
+    """Gradient, SmoothGrad and Integrated Gradients of one picture, with sliders for what they
+    depend on: input, map, and the map's size over the input. Moving the number of samples or the
+        display evaluates no new gradient."""
+    subject = Subject(model, images, target)
+    row = PictureRow(images, subject.mask)
+    samples_of = _samples(subject)
+
+    @lru_cache(maxsize=32)
+    def compute(picture, method, noise, samples, steps):
+        one, aim = subject[picture]
+        if method == "SmoothGrad":
+            return _combined(samples_of(picture, noise), "mean", samples)
+        return (
+            saliency(model, one, aim)
+            if method == "gradient"
+            else integrated_gradients(model, one, aim, n_steps=steps)
+        )
+
+    def draw(picture, method, noise, samples, steps, show, percentile):
+        # Only what a method depends on reaches the memory and the status.
+        used, uses = {
+            "gradient": ((None, None, None), ""),
+            "SmoothGrad": (
+                (noise, samples, None),
+                f", noise {noise:.2f}, {plural(samples, 'sample')}",
+            ),
+            "Integrated Gradients": ((None, None, steps), f", {steps} steps"),
+        }[method]
+        pixels, values = images.pixels[picture], compute(picture, method, *used)
+        row.picture(0, pixels, "input")
+        row.map(1, values, f"{method}\n{MEANING[show]}", show=show, percentile=percentile)
+        row.map(
+            2,
+            values,
+            "size, over the input in grey",
+            show="unsigned",
+            percentile=percentile,
+            over=pixels,
+        )
+        row.outline(picture)
+        return row.figure, f"{subject.about(picture)} · {method}{uses} · {shown(show, percentile)}"
+
+    return Panel(
+        draw,
+        picture=subject.control(),
+        method=widgets.Dropdown(
+            options=["gradient", "SmoothGrad", "Integrated Gradients"],
+            value="SmoothGrad",
+            description="method",
+        ),
+        noise=_noise_slider(),
+        samples=_samples_slider(),
+        steps=widgets.SelectionSlider(options=STEPS, value=50, description="steps"),
+        **display_controls(overlay=False),
+    )
+
+
+def explore_smoothgrad(model, images: ImageSet, *, target=None) -> Panel:
+    """SmoothGrad of one picture beside its plain gradient, with sliders for every setting.
+
+    The first n of one set of 50 gradients are combined, so the number of samples, the aggregate and
+    the display evaluate no new gradient; the picture, the noise, its distribution and clipping do.
+    """
+    subject = Subject(model, images, target)
+    row = PictureRow(images, subject.mask)
+    samples_of = _samples(subject)
+    plain = lru_cache(maxsize=32)(lambda picture: saliency(model, *subject[picture]))
+    combined = lru_cache(maxsize=32)(
+        lambda samples, aggregate, *setting: _combined(samples_of(*setting), aggregate, samples)
+    )
+
+    def draw(picture, noise, samples, distribution, aggregate, clip, show, overlay, percentile):
+        match = (
+            "iqr" if distribution == "cauchy" else "std"
+        )  # the one that has no standard deviation
+        smooth = combined(samples, aggregate, picture, noise, distribution, match, clip)
+        pixels, how = images.pixels[picture], {"show": show, "percentile": percentile}
+        over = pixels if overlay else None
+        row.picture(0, pixels, "input")
+        row.map(1, plain(picture), f"gradient\n{MEANING[show]}", over=over, **how)
+        meaning = (
+            MEANING[show]
+            if aggregate in SIGNED_AGGREGATES or show == "unsigned"
+            else "size: red is large"
+        )
+        row.map(
+            2, smooth, f"{aggregate} of {plural(samples, 'sample')}\n{meaning}", over=over, **how
+        )
+        row.outline(picture)
+        scale = (
+            ""
+            if match == "std"
+            else " (interquartile range matched to the normal's, since it has no standard deviation)"
+        )
+        noisy = f"{distribution} noise {noise:.2f}{scale}, {'clipped to [0, 1]' if clip else 'not clipped'}"
+        drawn = f"{aggregate} of {plural(samples, 'sample')}, {noisy}"
+        return (
+            row.figure,
+            f"{subject.about(picture)} · {drawn} · {shown(show, percentile, overlay)}",
+        )
+
+    return Panel(
+        draw,
+        picture=subject.control(),
+        noise=_noise_slider(),
+        samples=_samples_slider(),
+        distribution=widgets.Dropdown(options=list(DISTRIBUTIONS), description="distribution"),
+        aggregate=widgets.Dropdown(options=list(AGGREGATES), description="aggregate"),
+        clip=widgets.Checkbox(False, description="clip to [0, 1]"),
+        **display_controls(),
+    )
+
+
+def explore_integrated_gradients(model, images: ImageSet, *, target=None, references=None) -> Panel:
+    """Integrated Gradients of one picture beside input and baseline, with the completeness gap
+    under it.
+
+    references: (R, C, H, W); adds the baseline "samples", the mean over paths from each of them.
+        They share the steps (at
+    least two each), so that the panel stays as quick as with one baseline.
+    """
+    subject = Subject(model, images, target)
+    row = PictureRow(images, subject.mask)
+    aims = subject.aims()
+
+    def tensors(picture, aim):
+        return subject[picture][0], torch.tensor([aim], device=images.pixels.device)
+
+    @lru_cache(maxsize=32)
+    def origin(picture, aim, baseline):
+        one, aim = tensors(picture, aim)
+        return (
+            references.mean(0, keepdim=True)
+            if baseline == "samples"
+            else make_baseline(baseline, model, one, aim)
+        )
+
+    @lru_cache(maxsize=32)
+    def compute(picture, aim, baseline, steps, rule):
+        start = {"baseline": origin(picture, aim, baseline)}
+        if baseline == "samples":
+            start = {"baseline": "samples", "references": references}
+        one, aim = tensors(picture, aim)
+        values = integrated_gradients(model, one, aim, n_steps=steps, rule=rule, **start)
+        return values, float(completeness_gap(model, one, attribution=values, target=aim, **start))
+
+    def draw(picture, target, baseline, steps, rule, show, overlay, percentile):
+        paths, start = 1, f"baseline {baseline}"
+        if baseline == "samples":
+            paths = len(references)
+            steps = max(2, steps // paths)
+            start = f"{baseline}: {plural(paths, 'reference')}"
+        values, gap = compute(picture, target, baseline, steps, rule)
+        pixels, total = images.pixels[picture], float(values.sum())
+        row.picture(0, pixels, "input")
+        row.picture(
+            1,
+            origin(picture, target, baseline)[0],
+            start if paths == 1 else f"mean of {paths} references",
+        )
+        row.map(
+            2,
+            values,
+            f"Integrated Gradients\n{MEANING[show]}",
+            show=show,
+            percentile=percentile,
+            over=pixels if overlay else None,
+        )
+        row.outline(picture)
+        # f(x) − f(x′) as the sum less the gap, so that the three numbers add up as printed.
+        sums = f"sum {total:.3f} = logit of input − of baseline {total - gap:.3f} + gap {gap:.3f}"
+        used = f"{start}, {plural(steps, 'step')}{' each' if paths > 1 else ''}, {rule} rule"
+        return (
+            row.figure,
+            f"{subject.about(picture, target)} · {used} · {sums} · {shown(show, percentile, overlay)}",
+        )
+
+    picture, target = (
+        subject.control(),
+        widgets.Dropdown(options=aims(0), description="target class"),
+    )
+
+    def offer(_):
+        target.options = aims(picture.value)  # selects the first, the class that is explained
+
+    picture.observe(
+        offer, names="value"
+    )  # before the panel observes it, so that both have moved when it draws
+    return Panel(
+        draw,
+        picture=picture,
+        target=target,
+        baseline=widgets.Dropdown(options=_baselines(references), description="baseline"),
+        steps=widgets.SelectionSlider(options=STEPS, value=50, description="steps"),
+        rule=widgets.Dropdown(options=list(RULES), description="rule"),
+        **display_controls(),
+    )
+
+
+def explore_path(model, images: ImageSet, *, target=None, baseline="black", n_steps=41) -> Panel:
+    """Walk from the baseline (α = 0) to the input (α = 1): the point, the gradient there, and
+    Integrated Gradients so far.
+
+    The gradients at ``n_steps`` equally spaced points, both ends included, are evaluated once for a
+    picture and a baseline; the sum so far is that of the trapezoid rule. Either map's colours are
+    the same all along the path.
+    """
+    subject = Subject(model, images, target)
+    row = PictureRow(images, subject.mask, room=3.1)
+    left, bottom, width, height = row.free
+    curve = row.add_axes(left + 0.62, bottom + 0.4, width - 0.75, height - 0.4)
+    (rise,) = curve.plot([], [], color="black", linewidth=1.2, label="logit")
+    (summed,) = curve.plot(
+        [],
+        [],
+        color="#d55e00",
+        linewidth=1.2,
+        linestyle="--",
+        label="baseline's logit + sum so far",
+    )
+    (marker,) = curve.plot([], [], "o", color="black", markersize=5)
+    curve.set_xlabel("α, from baseline to input", fontsize=9)
+    curve.tick_params(labelsize=8)
+    curve.set_xlim(-0.03, 1.03)
+    curve.set_xticks([0, 0.5, 1])  # each tick costs a redraw a few milliseconds
+    curve.locator_params(axis="y", nbins=4)
+    curve.legend(
+        fontsize=8,
+        frameon=False,
+        loc="lower left",
+        bbox_to_anchor=(-0.05, 1.0),
+        borderaxespad=0.1,
+        ncols=1,
+    )
+    nodes, _ = nodes_and_weights("trapezoid", n_steps)
+
+    @lru_cache(maxsize=REMEMBERED)
+    def walk(picture, baseline):
+        """The baseline (1, C, H, W), gradients (n_steps, C, H, W), logits and sums so far
+        (n_steps,)."""
+        one, aim = subject[picture]
+        start = make_baseline(baseline, model, one, aim)
+        points = torch.cat([torch.lerp(start, one, float(node)) for node in nodes])
+        with evaluation(model):
+            gradients = torch.cat(list(stream(model, aim, lambda j: points[j : j + 1], n_steps)))
+        logits = one_class(logits_of(model, points), aim.expand(n_steps))
+        slopes = ((one - start) * gradients).flatten(1).sum(1)
+        sums = torch.cat(
+            [slopes.new_zeros(1), ((slopes[1:] + slopes[:-1]) / 2).cumsum(0) / (n_steps - 1)]
+        )
+        return start, gradients, logits.cpu(), sums.cpu()
+
+    def so_far(picture, baseline, step):
+        """Integrated Gradients from the baseline to point ``step``, (1, C, H, W)."""
+        start, gradients, *_ = walk(picture, baseline)
+        weights = (
+            nodes_and_weights("trapezoid", step + 1)[1] * step / (n_steps - 1) if step else [0.0]
+        )
+        weights = torch.as_tensor(weights, dtype=gradients.dtype, device=gradients.device)
+        return (subject[picture][0] - start) * torch.tensordot(
+            weights, gradients[: step + 1], dims=1
+        )
+
+    @lru_cache(maxsize=32)
+    def limits(picture, baseline, show, percentile):
+        both = walk(picture, baseline)[1], so_far(picture, baseline, n_steps - 1)
+        return [
+            color_limits(reduce_channels(maps.cpu(), show).numpy()[None], "figure", percentile)[
+                0, 0
+            ]
+            for maps in both
+        ]
+
+    def draw(picture, baseline, alpha, show, overlay, percentile):
+        step = round(alpha * (n_steps - 1))
+        start, gradients, logits, sums = walk(picture, baseline)
+        point = torch.lerp(start, subject[picture][0], float(nodes[step]))[0]
+        ends, how = (
+            limits(picture, baseline, show, percentile),
+            {"show": show, "over": point if overlay else None},
+        )
+        row.picture(0, point, f"input at α = {nodes[step]:.3g}")
+        row.map(
+            1, gradients[step : step + 1], f"gradient there\n{MEANING[show]}", limit=ends[0], **how
+        )
+        row.map(
+            2,
+            so_far(picture, baseline, step),
+            f"Integrated Gradients so far\n{MEANING[show]}",
+            limit=ends[1],
+            **how,
+        )
+        row.outline(picture)
+        rise.set_data(nodes, logits)
+        summed.set_data(nodes[: step + 1], logits[0] + sums[: step + 1])
+        marker.set_data([nodes[step]], [logits[step]])
+        low, high = (
+            float(end(torch.cat([logits, logits[0] + sums]))) for end in (torch.min, torch.max)
+        )
+        margin = 0.08 * (high - low) or 1.0
+        curve.set_ylim(low - margin, high + margin)
+        curve.set_ylabel(f"logit of “{_short(subject.name(subject.targets[picture]))}”", fontsize=9)
+        at = f"baseline {baseline}, α = {nodes[step]:.3g}"
+        risen = f"logit {logits[step]:.3f} = the baseline's + {logits[step] - logits[0]:.3f}; sum so far {sums[step]:.3f}"
+        scale = shown(show, percentile, overlay, "the whole path's")
+        return row.figure, f"{subject.about(picture)} · {at} · {risen} · {scale}"
+
+    return Panel(
+        draw,
+        picture=subject.control(),
+        baseline=widgets.Dropdown(options=_baselines(), value=baseline, description="baseline"),
+        alpha=widgets.FloatSlider(
+            0.5, min=0, max=1, step=1 / (n_steps - 1), readout_format=".3f", description="α"
+        ),
+        **display_controls(),
+    )
+
+
+def _samples(subject):
+    """(picture, noise and other settings) → the 50 gradients of ``smoothgrad``, (50, 1, C, H, W),
+    remembered."""
+
+    @lru_cache(maxsize=REMEMBERED)
+    def of(picture, noise, distribution="normal", match="std", clip=False):
+        one, aim = subject[picture]
+        return smoothgrad(
+            subject.model,
+            one,
+            aim,
+            n_samples=MOST_SAMPLES,
+            noise=noise,
+            distribution=distribution,
+            match=match,
+            clip=clip,
+            aggregate=_Kept(),
+        )
+
+    return of
+
+
+class _Kept:
+    """An accumulator that keeps every gradient: (n, N, C, H, W)."""
+
+    def __init__(self):
+        self.gradients = []
+
+    def update(self, gradient):
+        self.gradients.append(gradient)
+
+    def result(self):
+        return torch.stack(self.gradients)
+
+
+def _combined(gradients, aggregate, n):
+    """The first n of the gradients (50, 1, C, H, W), combined."""
+    accumulator = make_accumulator(aggregate, n)
+    for gradient in gradients[:n]:
+        accumulator.update(gradient)
+    return accumulator.result()
+
+
+def _noise_slider():
+    return widgets.FloatSlider(0.15, min=0, max=0.5, step=0.05, description="noise")
+
+
+def _samples_slider():
+    return widgets.IntSlider(MOST_SAMPLES, min=1, max=MOST_SAMPLES, description="samples")
+
+
+def _baselines(references=None):
+    return [name for name in BASELINES if name != "samples" or references is not None]
+
+
+def _short(name):
+    return name if len(name) <= 20 else f"{name[:19]}…"

@@ -1,0 +1,289 @@
+"""Sliders: ipywidgets' own controls beside a figure that is redrawn as they move, and a button to
+add pictures.
+
+The figure is a PNG in an ``Image`` widget and every control is watched with ``observe``, so that
+the same controls can be driven from plain Python (``panel.controls["noise"].value = 0.3``), where
+an error in a redraw is raised; on the page it is shown in red under the figure.
+"""
+
+import html
+import io
+import traceback
+from pathlib import Path
+
+import ipywidgets as widgets
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from helpers.attribution.gradients import REDUCTIONS, reduce_channels
+from helpers.attribution.targets import resolve_target
+from helpers.display.plotting import (
+    as_picture,
+    color_limits,
+    color_scale,
+    outline,
+    show_map,
+    show_pixels,
+)
+from helpers.evaluate import logits_of
+from helpers.files import written_whole
+
+DPI = 90
+
+
+class Panel(widgets.VBox):
+    """Controls over a figure over a line of status.
+
+    Args:
+        draw: called with the value of every control by name; returns (figure, status), status a
+            line of plain text.
+        controls: name → an ipywidgets control.
+
+    Attributes:
+        controls, image (PNG), status (HTML): the widgets; ``status.value`` holds the line, or the
+            error of the last redraw.
+    """
+
+    def __init__(self, draw, **controls):
+        self.draw, self.controls, self.drawn = draw, controls, None
+        self.image, self.status = widgets.Image(format="png"), widgets.HTML()
+        for control in controls.values():
+            if hasattr(control, "continuous_update"):
+                control.continuous_update = False
+            control.style.description_width = "90px"
+            control.layout.width = "330px"
+            control.observe(self.redraw, names="value")
+        row = widgets.Layout(display="flex", flex_flow="row wrap")
+        super().__init__(
+            [widgets.Box(list(controls.values()), layout=row), self.image, self.status]
+        )
+        self.redraw()
+
+    def redraw(self, _=None):
+        """Draw anew from the controls' values, unless they are those of the last drawing (one
+        control may move another, and both report it). An error is shown under the figure and
+        raised."""
+        values = {name: control.value for name, control in self.controls.items()}
+        if values == self.drawn:
+            return
+        try:
+            figure, status = self.draw(**values)
+            buffer = io.BytesIO()
+            figure.savefig(
+                buffer, format="png", dpi=DPI, pil_kwargs={"compress_level": 1}
+            )  # as large, in less time
+        except Exception as error:
+            self.drawn, self.status.value = None, in_red(error)
+            raise
+        self.image.value = buffer.getvalue()
+        self.image.width = round(figure.get_figwidth() * DPI)
+        self.drawn, self.status.value = values, html.escape(status)
+
+    def __repr__(
+        self,
+    ):  # what a page without a kernel shows; ipywidgets cuts it off after 110 characters
+        line = f"[sliders: {', '.join(self.controls)}; run the notebook to move them]"
+        return line if len(line) <= 110 else "[sliders; run the notebook to move them]"
+
+
+class PictureRow:
+    """A picture and maps of it, side by side in a figure that stays: a redraw sets the data of what
+    is there, in half the time
+    that drawing it anew takes. The layout is fixed: one that adapts would shift under the reader's
+        hand.
+
+    Args:
+        images: the ImageSet that pictures come from.
+        mask: (N, 1, H, W) bool to be outlined on every panel, or None.
+        n: the number of panels.
+        room: inches to be left free on the right, for axes of the caller's own.
+    """
+
+    def __init__(self, images, mask=None, n=3, room=0.0, cell=2.35, top=0.44, gap=0.06):
+        self.images, self.mask, self.outlined = images, mask, None
+        height, width = (cell * min(1, side / other) for side, other in self._sides())
+        self.figure = Figure(figsize=(n * (width + gap) + gap + room, height + top + gap))
+        FigureCanvasAgg(self.figure)
+        self.free = (
+            gap + n * (width + gap),
+            gap,
+            room,
+            height,
+        )  # inches: left, bottom, width, height
+        self.axes = [self.add_axes(gap + i * (width + gap), gap, width, height) for i in range(n)]
+        blank = images.pixels[0] * 0
+        self.pictures = [show_pixels(ax, blank) for ax in self.axes]
+        self.maps = [show_map(ax, blank[0].cpu().numpy(), 1) for ax in self.axes]
+
+    def _sides(self):
+        height, width = self.images.pixels.shape[-2:]
+        return (height, width), (width, height)
+
+    def add_axes(self, left, bottom, width, height):
+        """Axes at a place in inches from the figure's lower left corner."""
+        across, up = self.figure.get_size_inches()
+        ax = self.figure.add_axes((left / across, bottom / up, width / across, height / up))
+        ax.set_title(
+            "", y=1
+        )  # a place of its own, or matplotlib looks for one at every drawing, for a quarter of the time
+        return ax
+
+    def picture(self, place, pixels, title):
+        """Show a picture (C, H, W) in a panel."""
+        self.axes[place].set_title(title, fontsize=9, y=1)
+        self.pictures[place].set(data=as_picture(pixels), visible=True)
+        self.maps[place].set_visible(False)
+
+    def map(self, place, maps, title, *, show, percentile=99.0, over=None, limit=None):
+        """Show a map (1, C, H, W) in a panel; ``over`` a picture (C, H, W) in grey, the map opaque
+        where it is large.
+
+        show: "signed" or "unsigned"; its colours end at ``limit``, or else at its own
+            ``percentile``."""
+        values = reduce_channels(maps.detach().cpu(), show).numpy()[0]
+        limit = (
+            color_limits(values[None, None], percentile=percentile)[0, 0]
+            if limit is None
+            else limit
+        )
+        scale, drawn = color_scale(limit, show), self.maps[place]
+        drawn.set(
+            data=values, visible=True, cmap=scale["cmap"], clim=(scale["vmin"], scale["vmax"])
+        )
+        # An array either way: matplotlib cannot go back from one to None.
+        drawn.set_alpha(
+            np.ones_like(values) if over is None else abs(values / limit).clip(0, 1) * 0.9
+        )
+        self.pictures[place].set_visible(over is not None)
+        if over is not None:
+            self.pictures[place].set_data(as_picture(over.mean(0, keepdim=True)))
+        self.axes[place].set_title(title, fontsize=9, y=1)
+
+    def outline(self, number):
+        """Outline picture ``number``'s mask, if there are masks."""
+        if self.mask is None or number == self.outlined:
+            return
+        self.outlined = number
+        for ax in self.axes:
+            for old in list(ax.collections):
+                old.remove()
+            outline(ax, self.mask[number])
+
+
+class Subject:
+    """What a panel explains: pictures, the class of each, and how they are called.
+
+    ``subject[i]`` is picture i, (1, C, H, W), and its class, (1,). ``mask`` is that of the part
+    that the model names, or None.
+    """
+
+    def __init__(self, model, images, target):
+        self.model, self.images, self.targets = (
+            model,
+            images,
+            resolve_target(model, images.pixels, target),
+        )
+        self.classes = getattr(model, "classes", None)
+        self.mask = images.masks.get(getattr(model, "part", None))
+
+    def __getitem__(self, picture):
+        return self.images.pixels[picture : picture + 1], self.targets[picture : picture + 1]
+
+    def control(self):
+        """A control that chooses a picture; its value is the picture's number."""
+        names = [(f"{i}: {name}", i) for i, name in enumerate(self.images.names)]
+        return widgets.Dropdown(options=names, description="picture")
+
+    def name(self, label):
+        """What a class is called."""
+        return self.classes[int(label)] if self.classes else f"class {int(label)}"
+
+    def about(self, picture, label=None):
+        """The beginning of a status line."""
+        label = self.targets[picture] if label is None else label
+        return f"{self.images.names[picture]}: why “{self.name(label)}”?"
+
+    def aims(self):
+        """picture → [(name and probability, class)]: the one explained, then the most probable, all
+        of them or five of many."""
+        probabilities = logits_of(self.model, self.images.pixels).softmax(1).cpu()
+
+        def of(picture):
+            first, row = int(self.targets[picture]), probabilities[picture]
+            others = [int(k) for k in row.argsort(descending=True, stable=True) if k != first]
+            return [
+                (f"{self.name(k)} ({row[k]:.1%})", k)
+                for k in [first, *others[: None if len(row) <= 20 else 4]]
+            ]
+
+        return of
+
+
+MEANING = {"signed": "red positive, blue negative", "unsigned": "size: bright is large"}
+
+
+def display_controls(overlay=True):
+    """What every panel has: signed or unsigned, whether over the input, and where the colours
+    end."""
+    show = {"show": widgets.Dropdown(options=list(REDUCTIONS), description="show")}
+    over = {"overlay": widgets.Checkbox(False, description="over the input")} if overlay else {}
+    return (
+        show
+        | over
+        | {
+            "percentile": widgets.FloatSlider(
+                99, min=90, max=100, step=0.5, description="percentile"
+            )
+        }
+    )
+
+
+def shown(show, percentile, overlay=False, whose="the map's"):
+    """The end of a status line: the values of the display controls."""
+    return f"{show}{', over the input' if overlay else ''}, colours end at {whose} {percentile:g}th percentile"
+
+
+def plural(n, noun):
+    return f"{n} {noun}{'' if n == 1 else 's'}"
+
+
+def in_red(error):
+    return f'<pre style="color:#b00020">{html.escape("".join(traceback.format_exception_only(error)))}</pre>'
+
+
+class _Upload(widgets.VBox):
+    def __repr__(self):
+        return "[a button to add pictures; run the notebook to use it]"
+
+
+def upload_pictures(folder="my_pictures") -> widgets.VBox:
+    """A button that copies pictures from the reader's machine into a folder beside the notebook,
+    for ``load_images``."""
+    folder = Path(folder)
+    button = widgets.FileUpload(accept="image/*", multiple=True, description="Add pictures")
+    status = widgets.HTML(f"They go to the folder <code>{html.escape(str(folder))}</code>.")
+
+    def store(change):
+        new = change["new"]
+        # ipywidgets 7 gives {name: {"content": bytes}}, ipywidgets 8 a tuple of {"name": …,
+        # "content": memoryview}
+        files = (
+            {name: f["content"] for name, f in new.items()}
+            if isinstance(new, dict)
+            else {f["name"]: f["content"] for f in new}
+        )
+        try:
+            for name, content in files.items():
+                with written_whole(folder / Path(name).name) as whole:
+                    whole.write_bytes(bytes(content))
+        except OSError as error:
+            status.value = in_red(error)
+            raise
+        status.value = (
+            f"{len(files)} pictures added. Set <code>IMAGES = {html.escape(repr(str(folder)))}</code> in the parameters cell, "
+            "and a network that knows such pictures, e.g. <code>MODEL = 'resnet50'</code>; then run all cells."
+        )
+
+    button.observe(store, names="value")
+    return _Upload([button, status])

@@ -1,0 +1,201 @@
+"""Controls: maps that know nothing, or all, of what the network does, for the same pipeline as the
+methods.
+
+Each is called like an attribution, (model, pixels, target=None) → map of the shape of ``pixels``.
+What a picture gets depends on the picture and the seed, never on the rest of the batch; the global
+random state and the model are left as they were.
+"""
+
+import copy
+import hashlib
+import operator
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter
+from torch import nn
+
+from helpers.attribution.gradients import saliency
+from helpers.attribution.targets import resolve_target
+from helpers.evaluate import check_pixels, evaluation
+
+BLUR_SIGMA = 0.05  # of the shorter side
+
+
+def random_map(model, pixels, target=None, *, seed=0) -> torch.Tensor:
+    """Standard normal values that know neither network nor picture, signed.
+
+    The generator starts from the seed and the picture's own values: other pictures get other
+    fields, the same one the same.
+    """
+    check_pixels(model, pixels)
+    fields = [_generator(picture, seed).standard_normal(tuple(picture.shape)) for picture in pixels]
+    return torch.from_numpy(np.stack(fields)).to(pixels)
+
+
+def blurred_random_map(model, pixels, target=None, *, seed=0) -> torch.Tensor:
+    """``random_map`` under a Gaussian of σ = 0.05 × the shorter side (channels apart): as smooth as
+    a map that looks good."""
+    _check_pictures(model, pixels)
+    fields = random_map(model, pixels, seed=seed)
+    sigma = BLUR_SIGMA * min(pixels.shape[2:])
+    return torch.from_numpy(
+        gaussian_filter(fields.cpu().double().numpy(), (0, 0, sigma, sigma), mode="nearest")
+    ).to(pixels)
+
+
+def sobel(model, pixels, target=None) -> torch.Tensor:
+    """The size of the Sobel gradient of each channel, ≥ 0: edges of the picture, whatever the
+    network."""
+    from skimage import filters  # here, since it takes a while to import
+
+    _check_pictures(model, pixels)
+    planes = pixels.detach().cpu().double().flatten(0, 1).numpy()
+    return (
+        torch.from_numpy(np.stack([filters.sobel(plane) for plane in planes]))
+        .reshape(pixels.shape)
+        .to(pixels)
+    )
+
+
+def distance_from_mean(model, pixels, target=None) -> torch.Tensor:
+    """|x − x̄|, x̄ the picture's mean colour, ≥ 0: the multiplier of Integrated Gradients without
+    any gradient."""
+    _check_pictures(model, pixels)
+    pixels = pixels.detach()
+    return (pixels - pixels.mean((2, 3), keepdim=True)).abs()
+
+
+def oracle(mask):
+    """The attribution that returns the true part itself, 1 on it and 0 elsewhere: the best there is
+    against that mask.
+
+    mask: (N, 1, H, W) bool, for the N pictures that it will be called with, in their order.
+    """
+    if mask.dtype != torch.bool or mask.ndim != 4 or mask.shape[1] != 1:
+        raise ValueError(
+            f"the mask must be bool of shape (N, 1, H, W), found {mask.dtype} {tuple(mask.shape)}"
+        )
+
+    def oracle_map(model, pixels, target=None):
+        _check_pictures(model, pixels)
+        if (len(mask), *mask.shape[2:]) != (len(pixels), *pixels.shape[2:]):
+            raise ValueError(
+                f"the oracle has masks {tuple(mask.shape)}, which do not fit the pictures {tuple(pixels.shape)}"
+            )
+        return mask.to(pixels).expand_as(pixels).clone()
+
+    return oracle_map
+
+
+def random_network(attribution=saliency, *, seed=0):
+    """The attribution of a network of the same architecture whose every layer was drawn anew
+    (``cascade``, to its end).
+
+    The target is the model's own, where None is given: the random copy is asked about the same
+    class.
+    """
+    return partial(_explain_random, attribution=attribution, seed=seed)
+
+
+def cascade(model, *, seed=0, layers=None) -> Iterator[tuple[str, nn.Module]]:
+    """Copies of a model that forget what they learnt, one layer more at a time, from the top
+    (Adebayo et al. 2018, arXiv:1810.03292, section 4.1): yields (the layer just drawn anew, a copy
+    in which it and all above it are).
+
+    Weights are drawn by each layer's own ``reset_parameters`` (batch statistics return to 0 and 1),
+    on the CPU, from the seed and the layer's number, so they depend neither on the device nor on
+    which other layers are drawn.
+
+    Args:
+        layers: names of submodules from the top down, each with all it holds, e.g. ("network.11",
+            "network.8"); by default every module that has parameters of its own, the last defined
+            first.
+
+    Raises:
+        TypeError, ValueError: no nn.Module; no such layer, or one without parameters; a layer that
+            cannot be drawn anew.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"only the layers of an nn.Module can be drawn anew, found {type(model).__name__}"
+        )
+    modules = dict(model.named_modules())
+    holders = [
+        name
+        for name, module in modules.items()
+        if next(module.parameters(recurse=False), None) is not None
+    ]
+    groups = {}
+    for layer in reversed(holders) if layers is None else layers:
+        groups[layer] = [
+            name for name in holders if name == layer or layer == "" or name.startswith(f"{layer}.")
+        ]
+        if layer not in modules or not groups[layer]:
+            raise ValueError(
+                f"the model has no layer {layer!r} with parameters; it has {', '.join(holders[:12])}"
+            )
+    if not groups:
+        raise ValueError("the model has no layer with parameters: there is nothing to draw anew")
+    for layer in holders:
+        if _reset_of(modules[layer]) is None and any(layer in group for group in groups.values()):
+            raise ValueError(
+                f"layer {layer!r}, a {type(modules[layer]).__name__}, has no reset_parameters to draw it anew with"
+            )
+    return _cascade(
+        model, groups, {name: number for number, name in enumerate(holders)}, operator.index(seed)
+    )
+
+
+def _cascade(model, groups, numbers, seed):
+    current = copy.deepcopy(model)
+    for layer, names in groups.items():
+        for name in names:
+            _draw_anew(current.get_submodule(name), np.random.SeedSequence([seed, numbers[name]]))
+        yield layer, copy.deepcopy(current)
+
+
+def _draw_anew(module, sequence):
+    parameters = list(module.parameters())
+    device, needed = parameters[0].device, [parameter.requires_grad for parameter in parameters]
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.default_generator.manual_seed(
+            int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
+        )
+        module.cpu()
+        ordered = [parameter.data for parameter in module.parameters()]
+        for parameter in module.parameters():
+            parameter.data = (
+                parameter.data.contiguous()
+            )  # some versions of torch draw in the order of memory
+        _reset_of(module)()
+        for parameter, data in zip(module.parameters(), ordered, strict=True):
+            parameter.data = data.copy_(parameter)
+    module.to(device)
+    for parameter, flag in zip(module.parameters(), needed, strict=True):
+        parameter.requires_grad_(flag)
+
+
+def _reset_of(module):
+    return getattr(module, "reset_parameters", getattr(module, "_reset_parameters", None))
+
+
+def _explain_random(model, pixels, target=None, *, attribution, seed):
+    with evaluation(model):
+        target = resolve_target(model, pixels, target)
+    *_, (_, network) = cascade(model, seed=seed)
+    return attribution(network, pixels, target)
+
+
+def _generator(picture, seed):
+    values = picture.detach().cpu().float().contiguous().numpy().tobytes()
+    words = np.frombuffer(hashlib.blake2b(values, digest_size=16).digest(), np.uint32)
+    return np.random.default_rng(np.random.SeedSequence([operator.index(seed), *words.tolist()]))
+
+
+def _check_pictures(model, pixels):
+    check_pixels(model, pixels)
+    if pixels.ndim != 4:
+        raise ValueError(f"this control needs pictures, (N, C, H, W), found {tuple(pixels.shape)}")

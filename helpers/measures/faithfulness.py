@@ -1,0 +1,278 @@
+"""Does a map say what the network does? Measures that ask the network again: pixels hidden, inputs
+perturbed.
+
+As in ``quality``: one value a picture, (N,), from maps (N, C, H, W); nan where a docstring says
+that there is none.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from helpers.attribution.gradients import saliency
+from helpers.attribution.integrated_gradients import make_baseline
+from helpers.attribution.targets import resolve_target
+from helpers.checks import at_least_one, check_seed, choose
+from helpers.evaluate import evaluation, logits_of, noisy_points, one_class
+from helpers.measures.quality import check_maps, relevance
+
+ORDERS = ("lowest", "highest")
+FRACTIONS = tuple(i / 20 for i in range(21))
+
+
+class HidingCurves(NamedTuple):
+    """``retained`` (N, F) bool, whether the network still says the target, and ``probability`` (N,
+    F), its softmax."""
+
+    retained: torch.Tensor
+    probability: torch.Tensor
+
+
+def hide(
+    pixels, maps, fraction, *, fill="mean", order="lowest", seed=0, model=None, target=None
+) -> torch.Tensor:
+    """The pictures with a share of their pixels replaced, those of the lowest or the highest
+    unsigned relevance.
+
+    Args:
+        pixels, maps: (N, C, H, W); a pixel is replaced in all channels at once.
+        fraction: the share, in [0, 1]; round(fraction × H W) pixels.
+        fill: what replaces them: a name that ``make_baseline`` knows ("mean", "blur", "noise",
+            "black", "white", …), or a tensor. A fill that is also the baseline of the map makes the
+            test circular.
+        order: "lowest" or "highest". Ties are broken by chance, from ``seed``, so a constant map
+            hides random pixels.
+        seed: of the ties and of "noise"; an int, the same for all pictures, or N of them.
+        model, target: needed for the fill "adversarial" alone.
+    """
+    check_maps(maps, pixels)
+    fill = make_baseline(fill, model, pixels, target, seed=seed)
+    return _replaced(pixels, fill, _positions(maps, seed), fraction, choose(order, ORDERS, "order"))
+
+
+def hiding_curves(
+    model, pixels, maps, fractions=FRACTIONS, *, order="lowest", fill="mean", target=None, seed=0
+) -> HidingCurves:
+    """What the network says as ever more pixels are hidden: both curves from the same passes, one a
+    fraction.
+
+    Args: as ``hide``; ``fractions`` F shares in [0, 1]; ``target`` the label, by default what the
+        network says unhidden.
+    """
+    check_maps(maps, pixels)
+    choose(order, ORDERS, "order")
+    target = resolve_target(model, pixels, target)
+    fill, positions = make_baseline(fill, model, pixels, target, seed=seed), _positions(maps, seed)
+    logits = [
+        logits_of(model, _replaced(pixels.detach(), fill, positions, share, order))
+        for share in fractions
+    ]
+    if not logits:
+        raise ValueError("fractions must name at least one share of the pixels, found none")
+    return HidingCurves(
+        torch.stack([row.argmax(1) == target for row in logits], 1),
+        torch.stack([one_class(row.softmax(1), target) for row in logits], 1),
+    )
+
+
+def retained_accuracy(
+    model, pixels, maps, fractions, *, order="lowest", fill="mean", target=None, seed=0
+) -> torch.Tensor:
+    """Whether the network still says the label when a share of the pixels is hidden, (N, F) bool.
+    Args: ``hiding_curves``.
+
+    With ``order="lowest"`` a good map keeps the label (what it calls unimportant is), with
+    "highest" it loses it.
+    """
+    return hiding_curves(
+        model, pixels, maps, fractions, order=order, fill=fill, target=target, seed=seed
+    ).retained
+
+
+def deletion(
+    model, pixels, maps, *, fractions=FRACTIONS, fill="mean", target=None, seed=0
+) -> torch.Tensor:
+    """The mean softmax probability of the target while the most relevant pixels are hidden first,
+    (N,), in [0, 1]; lower is better (Petsiuk et al. 2018, arXiv:1806.07421, algorithm 1; they fill
+    with grey). Args: ``hiding_curves``."""
+    curves = hiding_curves(
+        model, pixels, maps, fractions, order="highest", fill=fill, target=target, seed=seed
+    )
+    return curve_area(fractions, curves.probability)
+
+
+def insertion(
+    model, pixels, maps, *, fractions=FRACTIONS, fill="blur", target=None, seed=0
+) -> torch.Tensor:
+    """The mean softmax probability of the target while the most relevant pixels are put back first
+    into a picture of fill, (N,), in [0, 1]; higher is better (Petsiuk et al. 2018, as ``deletion``;
+    they blur). The same as hiding the least
+    relevant first, read backwards. Args: ``hiding_curves``."""
+    curves = hiding_curves(
+        model, pixels, maps, fractions, order="lowest", fill=fill, target=target, seed=seed
+    )
+    return curve_area(fractions, curves.probability)
+
+
+def curve_area(fractions, values) -> torch.Tensor:
+    """The mean height of curves (N, F) over F ≥ 2 increasing fractions, (N,): trapezoid area over
+    the width."""
+    at = torch.as_tensor(
+        tuple(fractions), dtype=values.dtype if values.is_floating_point() else torch.float32
+    )
+    if values.ndim != 2 or at.shape != values.shape[1:] or len(at) < 2 or not (at.diff() > 0).all():
+        raise ValueError(
+            f"values must be (N, F) for F increasing fractions, at least 2; found {tuple(values.shape)} for {at.tolist()}"
+        )
+    at = at.to(values.device)
+    return torch.trapezoid(values.to(at.dtype), at, dim=1) / (at[-1] - at[0])
+
+
+def infidelity(
+    model,
+    pixels,
+    maps,
+    target=None,
+    *,
+    noise=0.15,
+    n_samples=50,
+    baseline=None,
+    normalize=True,
+    seed=0,
+) -> torch.Tensor:
+    """How badly a map foretells what noise does to the logit, (N,), in squared logits, ≥ 0 (Yeh et
+    al. 2019, arXiv:1901.09392,
+    definition 2.1): E_I [(β I·A − (f(x) − f(x − I)))²] over normal noise I, as captum computes it.
+
+    Args:
+        noise: standard deviation of I, in units of input.
+        baseline: for a map that carries the factor (x − x′), its x′ (as for ``make_baseline``): the
+            map is divided by it (0 where it is 0), since I·A needs a map in logits per unit of
+            input.
+        normalize: β is the factor, one a picture, that suits the map best, so only its pattern
+            counts and controls without units can take part; a map of zeros then scores E[(f(x) −
+            f(x − I))²], the most there is. False: β = 1.
+        seed: an int, the same noise for all pictures, or N of them.
+    """
+    from captum.metrics import (
+        infidelity as captum_infidelity,  # here, since captum takes a second to import
+    )
+
+    check_maps(maps, pixels)
+    if maps.shape != pixels.shape:
+        raise ValueError(
+            f"infidelity needs maps of the shape of the pixels, {tuple(pixels.shape)}, found {tuple(maps.shape)}"
+        )
+    if not 0 < noise < float("inf"):
+        raise ValueError(f"noise must be greater than 0, found {noise!r}")
+    target, pixels = resolve_target(model, pixels, target), pixels.detach()
+    if baseline is not None:
+        factor = pixels - make_baseline(baseline, model, pixels, target, seed=seed)
+        maps = torch.where(factor == 0, 0, maps / torch.where(factor == 0, 1, factor))
+    fields = _fields(pixels, seed, 3, lambda rng, shape: noise * rng.standard_normal(shape))
+
+    def perturb(points):
+        field = next(fields)
+        return field, points - field
+
+    def logit(points):  # captum asks for the clean one again with every field
+        return clean if points.equal(pixels) else one_class(logits_of(model, points), target)
+
+    clean = one_class(logits_of(model, pixels), target)
+    # One field a call, for all pictures: what a picture gets then depends on (seed, number) alone.
+    values = captum_infidelity(
+        logit,
+        perturb,
+        pixels,
+        maps.to(pixels),
+        n_perturb_samples=at_least_one(n_samples, "n_samples"),
+        max_examples_per_batch=len(pixels),
+        normalize=normalize,
+    )
+    return values.clamp_min(0)  # with β it is a difference, whose rounding can be negative
+
+
+def max_sensitivity(
+    model, pixels, target=None, *, attribution=saliency, radius=0.02, n_samples=10, seed=0
+) -> torch.Tensor:
+    """How far a map moves when the input hardly does, (N,), ≥ 0 (Yeh et al. 2019, arXiv:1901.09392,
+    definition 2.2, over the
+    size of the map as in captum): max over δ of ‖A(x + δ) − A(x)‖₂ / ‖A(x)‖₂. A map of zeros has no
+        size: nan.
+
+    Args:
+        attribution: any callable (model, pixels, target) → map. The target is fixed on the clean
+            input.
+        radius: δ is uniform in ±radius at each value; x + δ is not clipped.
+        seed: an int, the same n_samples of δ for all pictures, or N of them.
+    """
+    from captum.metrics import sensitivity_max
+
+    if not 0 < radius < float("inf"):
+        raise ValueError(f"radius must be greater than 0, found {radius!r}")
+    with evaluation(model):
+        target, pixels = resolve_target(model, pixels, target), pixels.detach()
+    fields = _fields(pixels, seed, 4, lambda rng, shape: rng.uniform(-radius, radius, shape))
+    sizes = []
+
+    def explain(points):
+        (points,) = points if isinstance(points, tuple) else (points,)
+        with torch.enable_grad():
+            maps = attribution(model, points, target).detach()
+        if not torch.isfinite(maps).all():
+            raise ValueError("the maps hold NaN or infinite values")
+        sizes.append(maps.flatten(1).norm(dim=1))
+        return (
+            maps.contiguous(),
+        )  # a tuple: captum takes the rows of a bare tensor for separate inputs
+
+    with noisy_points():  # x + δ may leave [0, 1]
+        moved = sensitivity_max(
+            explain,
+            pixels,
+            lambda points: points + next(fields),
+            perturb_radius=radius,
+            n_perturb_samples=at_least_one(n_samples, "n_samples"),
+            max_examples_per_batch=len(pixels),
+        )
+    return torch.where(sizes[0] == 0, torch.nan, moved)
+
+
+def _positions(maps, seed):
+    """The place of every pixel in the order of unsigned relevance, lowest 0, (N, H, W); ties in an
+    order drawn by the seed."""
+    values = relevance(maps, "unsigned").reshape(len(maps), -1)
+    seeds = check_seed(seed, len(maps))
+    draws = [
+        np.random.default_rng(np.random.SeedSequence([s, 0, 2])).random(values.shape[1])
+        for s in (seeds * len(maps) if len(seeds) == 1 else seeds)
+    ]
+    order = np.stack([np.lexsort((draw, row)) for draw, row in zip(draws, values, strict=True)])
+    return torch.from_numpy(order.argsort(1).reshape(len(maps), *maps.shape[2:]))
+
+
+def _replaced(pixels, fill, positions, fraction, order):
+    if not 0 <= fraction <= 1:
+        raise ValueError(f"the share of pixels to hide must lie in [0, 1], found {fraction!r}")
+    n = positions[0].numel()
+    count = round(fraction * n)
+    hidden = positions < count if order == "lowest" else positions >= n - count
+    return torch.where(hidden[:, None].to(pixels.device), fill, pixels)
+
+
+def _fields(pixels, seed, stream, draw):
+    """Noise fields number 0, 1, … of (seed, stream), each for all pictures. Three words of entropy:
+    no sample of SmoothGrad's, which has two, draws the same."""
+    seeds = check_seed(seed, len(pixels))
+    index = 0
+    while True:
+        fields = [
+            draw(
+                np.random.default_rng(np.random.SeedSequence([s, index, stream])),
+                tuple(pixels.shape[1:]),
+            )
+            for s in seeds
+        ]
+        yield torch.from_numpy(np.stack(fields)).to(pixels).expand_as(pixels)
+        index += 1

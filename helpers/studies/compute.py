@@ -1,0 +1,245 @@
+"""Measurements too long for a notebook: computed once, the value of every picture kept in a small
+file in data/.
+
+python -m helpers studies noise_strength        # one study, to data/study-noise_strength.npz; goes
+on where it was stopped python -m helpers studies                       # all of them
+
+A study is a function (model, images, target, seeds) → {setting: {measure: (N,) tensor}}: what it
+finds for N pictures, each with a noise seed of its own. It is asked for both networks, all training
+seeds and hundreds of test pictures; a notebook reads the file (``load_results``), computes a part
+of it again (``recompute``), and asks the same function about other networks and pictures
+(``measure_here``).
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import product
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from helpers.benchmark.images import load_images
+from helpers.benchmark.models import DATA, EMBEDDED, load_model
+from helpers.checks import at_least_one, choose
+from helpers.evaluate import logits_of
+from helpers.files import written_whole
+from helpers.studies.registry import STUDIES
+from helpers.studies.store import Results
+
+SCRATCH = Path(__file__).resolve().parents[2] / "build" / "studies"
+NETWORKS = ("scenes", "scenes-letters")
+CHUNK = 10  # pictures that are measured, and kept when interrupted, together
+TOLERANCE = (
+    0.002  # of a recomputed value: stored with half precision, computed on another processor
+)
+
+
+def measure_here(name, model, images, *, seed=0, **sizes) -> Results:
+    """The same study on one network and pictures of the reader's own; ``sizes`` (e.g. n_samples) to
+    make it shorter."""
+    study = STUDIES[choose(name, STUDIES, "study")]
+    target = logits_of(model, images.pixels).argmax(1)
+    found = study.measure(model, images, target, _noise_seeds(range(len(images)), seed), **sizes)
+    measures = list(dict.fromkeys(measure for row in found.values() for measure in row))
+    values = {measure: _stacked(found, measure, len(images))[None, None] for measure in measures}
+    named = getattr(model, "name", "network")
+    return Results(name, (named,), (0,), tuple(found), np.arange(len(images)), 0, values)
+
+
+def recompute(results, *, n=3, seed=0) -> str:
+    """Compute n pictures' values again, on a network and a training seed that ``seed`` chooses
+    along with the pictures, and compare them one by one.
+
+    Returns:
+        a line that says what was compared.
+
+    Raises:
+        AssertionError: a value differs by more than 0.02, or more than one value in twenty (and
+            more than one) by more than 0.002, of itself or of the measure's mean size, if that is
+            larger (but below 1): where other rounding flips a ReLU, a gradient jumps. Of the hiding
+                measures, which step, more than 2 % of the values differ. Or the study's settings
+            have changed.
+    """
+    rng = np.random.default_rng(seed)
+    network, training_seed = (
+        rng.integers(len(results.networks)),
+        rng.integers(len(results.training_seeds)),
+    )
+    places = np.sort(rng.choice(len(results.pictures), n, replace=False))
+    arguments = (
+        results.name,
+        results.networks[network],
+        results.training_seeds[training_seed],
+        results.pictures[places],
+    )
+    settings, again = _compute(*arguments)
+    same = settings == results.settings and set(again) == set(results.values)
+    assert same, (
+        f"the settings or measures of {results.name} have changed: python -m helpers studies {results.name}"
+    )
+    stepped, n_stepped = 0, 0
+    for measure, values in again.items():
+        stored = results.values[measure][network, training_seed][:, places]
+        assert (np.isnan(values) == np.isnan(stored)).all(), (
+            f"{measure}: other settings have a value"
+        )
+        size = np.maximum(
+            np.abs(stored), np.clip(np.nanmean(np.abs(results.values[measure])), 1e-6, 1)
+        )
+        off = np.where(np.isnan(stored), 0, np.abs(values - stored) / size)
+        if " hidden, " in measure:
+            stepped, n_stepped = stepped + int((off > TOLERANCE).sum()), n_stepped + off.size
+            continue
+        where = np.unravel_index(off.argmax(), off.shape)
+        assert off.max() <= 10 * TOLERANCE and (off > TOLERANCE).sum() <= max(1, 0.05 * off.size), (
+            f"{measure}, setting {settings[where[0]]}, picture {results.pictures[places[where[1]]]}: "
+            f"stored {stored[where]:.4f}, computed {values[where]:.4f}"
+        )
+    assert stepped <= 0.02 * n_stepped, (
+        f"{stepped} of {n_stepped} values of the hiding measures differ"
+    )
+    return (
+        f"{n} pictures of {results.networks[network]}, training seed {results.training_seeds[training_seed]}: "
+        f"{len(again)} measures × {len(settings)} settings computed again agree with the stored ones"
+    )
+
+
+def _compute(name, network, training_seed, numbers):
+    """(settings, {measure: (settings, N)}) of the pictures with these numbers."""
+    study = STUDIES[name]
+    model = load_model(network, seed=training_seed, device="cpu")
+    images = load_images("scenes", split=study.split)[[int(i) for i in numbers]]
+    target = images.labels[
+        model.part
+    ]  # what the network says, too: pictures that it gets wrong are left out
+    found = study.measure(model, images, target, _noise_seeds(numbers, training_seed))
+    measures = list(dict.fromkeys(measure for row in found.values() for measure in row))
+    return tuple(found), {measure: _stacked(found, measure, len(images)) for measure in measures}
+
+
+def _noise_seeds(numbers, training_seed):
+    return [10_000 * (training_seed + 1) + int(number) for number in numbers]
+
+
+def _stacked(found, measure, n):
+    missing = torch.full((n,), torch.nan)
+    return np.stack(
+        [row.get(measure, missing).detach().cpu().double().numpy() for row in found.values()]
+    )
+
+
+def _pictures(study):
+    """The numbers of the study's pictures, and how many of the split some network gets wrong."""
+    images = load_images("scenes", split=study.split)
+    right = torch.ones(len(images), dtype=torch.bool)
+    for network in NETWORKS:
+        for training_seed in EMBEDDED[network][3]:
+            model = load_model(network, seed=training_seed, device="cpu")
+            right &= logits_of(model, images.pixels).argmax(1) == images.labels[model.part]
+    kept = np.flatnonzero(right.numpy())
+    chosen = np.random.default_rng(0).permutation(kept)[: study.n_pictures]
+    return np.sort(chosen), int((~right).sum())
+
+
+def compute(name, *, jobs=None):
+    """Compute a study and write data/study-NAME.npz, in ``jobs`` processes (default: one a core).
+
+    Finished chunks wait in build/studies/NAME until all are there, and are not computed again:
+    after a change to the study, delete that folder.
+
+    Raises:
+        ValueError: unknown study; jobs < 1; chunks that were computed by another version of the
+            study.
+    """
+    study, scratch = STUDIES[choose(name, STUDIES, "study")], SCRATCH / name
+    jobs = os.cpu_count() if jobs is None else at_least_one(jobs, "jobs")
+    pictures, excluded = _pictures(study)
+    keys = product(NETWORKS, EMBEDDED[NETWORKS[0]][3], range(0, len(pictures), CHUNK))
+    chunks = {key: scratch / "{}-{}-{}.npz".format(*key) for key in keys}
+    waiting = [key for key, path in chunks.items() if not path.is_file()]
+    fresh = get_context("spawn")  # a forked process would inherit torch's threads, and hang
+    with (
+        ProcessPoolExecutor(jobs, fresh, initializer=torch.set_num_threads, initargs=(1,)) as pool,
+        tqdm(total=len(chunks), initial=len(chunks) - len(waiting), desc=name) as bar,
+    ):
+        running = [pool.submit(_compute_chunk, name, key, pictures, chunks[key]) for key in waiting]
+        try:
+            for done in as_completed(running):
+                done.result()
+                bar.update()
+        finally:
+            pool.shutdown(
+                cancel_futures=True
+            )  # failed or interrupted: what has not begun is for the next time
+    _assemble(name, pictures, excluded, chunks)
+    shutil.rmtree(scratch)
+
+
+def _compute_chunk(name, key, pictures, path):
+    network, training_seed, start = key
+    numbers = pictures[start : start + CHUNK]
+    settings, values = _compute(name, network, training_seed, numbers)
+    about = json.dumps(
+        {"settings": settings, "measures": list(values), "pictures": numbers.tolist()}
+    )
+    with written_whole(path) as whole:
+        np.savez(whole, about=about, values=np.stack(list(values.values())))
+
+
+def _assemble(name, pictures, excluded, chunks):
+    training_seeds, rows, first = EMBEDDED[NETWORKS[0]][3], {}, None
+    for key, path in chunks.items():
+        with np.load(path, allow_pickle=False) as file:
+            about, rows[key] = json.loads(str(file["about"])), file["values"]
+        of, first = about.pop("pictures"), first or about
+        if about != first or of != pictures[key[2] : key[2] + CHUNK].tolist():
+            raise ValueError(
+                f"{path} is of another version of {name}: delete its folder and compute the study again"
+            )
+    starts = range(0, len(pictures), CHUNK)
+    values = np.stack(
+        [
+            np.stack(
+                [
+                    np.concatenate([rows[network, training_seed, start] for start in starts], -1)
+                    for training_seed in training_seeds
+                ],
+                1,
+            )
+            for network in NETWORKS
+        ],
+        1,
+    )
+    about |= {"networks": NETWORKS, "training_seeds": training_seeds, "excluded": excluded}
+    arrays = {f"values {i}": array.astype(np.float16) for i, array in enumerate(values)}
+    with written_whole(DATA / f"study-{name}.npz") as whole:
+        np.savez_compressed(whole, about=json.dumps(about), pictures=pictures, **arrays)
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(
+        prog="python -m helpers studies",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="STUDY", help=f"default: all: {', '.join(STUDIES)}"
+    )
+    parser.add_argument("--jobs", type=int, help="processes (default: one a core)")
+    arguments = parser.parse_args(arguments)
+    try:
+        for name in arguments.names:
+            choose(name, STUDIES, "study")
+        at_least_one(1 if arguments.jobs is None else arguments.jobs, "--jobs")
+    except ValueError as error:
+        parser.error(str(error))
+    for name in arguments.names or STUDIES:
+        compute(name, jobs=arguments.jobs)
+        print(DATA / f"study-{name}.npz", file=sys.stderr)

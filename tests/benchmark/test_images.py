@@ -1,0 +1,635 @@
+"""Pictures as tensors: every source's shape, range and labels; every kind of file right; whatever
+is wrong is named."""
+
+import urllib.error
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import helpers.benchmark.images
+import helpers.benchmark.models
+from helpers.benchmark.images import PHOTOS, ImageSet, load_images, read_image
+from helpers.benchmark.scenes import LETTERS, PATCH_COLOURS, SHAPES, patch_window
+
+SIZE = 224
+BORDER = 16  # a picture of 256 px is cropped by this on each side
+
+
+@pytest.fixture(scope="module")
+def picture():
+    """A known picture, (256, 256, 3) uint8: smooth (so JPEG keeps it), different under every turn
+    and in every channel."""
+    y, x = np.mgrid[0:256, 0:256] / 255.0
+    red, green, blue = 0.1 + 0.8 * x, 0.2 + 0.6 * y**2, 0.5 + 0.4 * np.sin(4 * x) * np.cos(3 * y)
+    return np.round(255 * np.stack([red, green, blue], axis=2)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def grey(picture):
+    return np.asarray(Image.fromarray(picture).convert("L"))
+
+
+def save(folder, name, array, **options):
+    file = folder / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    (array if isinstance(array, Image.Image) else Image.fromarray(array)).save(file, **options)
+    return file
+
+
+def little(folder, name, colour=(200, 30, 90)):
+    return save(folder, name, np.full((20, 30, 3), colour, np.uint8))
+
+
+def assert_shows(file, expected, tolerance=0.004):
+    """The file is read as ``expected``, (256, 256, 3) or (256, 256) uint8, but for a border that is
+    cropped."""
+    pixels = read_image(file)
+    assert pixels.shape == (3, SIZE, SIZE) and pixels.dtype == torch.float32
+    expected = (
+        np.broadcast_to(expected[..., None], (256, 256, 3)) if expected.ndim == 2 else expected
+    )
+    expected = expected[BORDER:-BORDER, BORDER:-BORDER].transpose(2, 0, 1) / 255
+    assert np.abs(pixels.numpy() - expected).max() <= tolerance
+
+
+# --- kinds of files
+
+
+@pytest.mark.parametrize(
+    ("suffix", "options", "tolerance"),
+    [
+        (".png", {}, 0.001),
+        (".jpg", {"quality": 95}, 0.03),
+        (".webp", {"lossless": True}, 0.001),
+        (".bmp", {}, 0.001),
+        (".tiff", {}, 0.001),
+        (".JPEG", {"quality": 95}, 0.03),
+    ],
+)
+def test_colour_files_come_out_as_they_are(tmp_path, picture, suffix, options, tolerance):
+    assert_shows(save(tmp_path, f"a{suffix}", picture, **options), picture, tolerance)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "stored"),
+    [
+        (1, lambda a: a),
+        (2, lambda a: a[:, ::-1]),
+        (3, lambda a: a[::-1, ::-1]),
+        (4, lambda a: a[::-1]),
+        (5, lambda a: a.transpose(1, 0, 2)),
+        (6, lambda a: np.rot90(a, 1)),
+        (7, lambda a: np.rot90(a.transpose(1, 0, 2), 2)),
+        (8, lambda a: np.rot90(a, -1)),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_pictures_are_turned_as_exif_says(tmp_path, picture, orientation, stored, suffix):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = save(
+        tmp_path, f"a{suffix}", np.ascontiguousarray(stored(picture)), exif=exif, quality=95
+    )
+    assert_shows(file, picture, 0.03)
+
+
+def test_grey_is_the_same_in_all_channels(tmp_path, grey):
+    assert_shows(save(tmp_path, "a.png", grey), grey, 0.001)
+
+
+def test_black_and_white_of_one_bit(tmp_path, grey):
+    assert_shows(
+        save(tmp_path, "a.png", Image.fromarray(255 * np.uint8(grey > 120)).convert("1")),
+        255 * np.uint8(grey > 120),
+    )
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+def test_sixteen_bit_grey_keeps_its_range(tmp_path, grey, suffix):
+    assert_shows(save(tmp_path, f"a{suffix}", grey.astype(np.uint16) * 257), grey, 0.003)
+
+
+def test_sixteen_bit_grey_of_low_values_stays_dark(tmp_path):
+    for value in (1, 200):
+        assert (
+            read_image(save(tmp_path, f"{value}.png", np.full((256, 256), value, np.uint16))).max()
+            <= 0.01
+        )
+
+
+@pytest.mark.parametrize("top", [1, 255])
+def test_floating_point_grey_of_either_range(tmp_path, grey, top):
+    assert_shows(save(tmp_path, "a.tiff", (grey / 255 * top).astype(np.float32)), grey, 0.004)
+
+
+def test_palette(tmp_path, picture):
+    palette = Image.fromarray(picture).quantize(64)
+    for suffix in (".png", ".gif"):
+        assert_shows(
+            save(tmp_path, f"a{suffix}", palette), np.asarray(palette.convert("RGB")), 0.001
+        )
+
+
+def test_palette_with_transparency_lies_on_white(tmp_path, picture):
+    palette = Image.fromarray(picture).quantize(16)
+    numbers, expected = np.asarray(palette), np.asarray(palette.convert("RGB")).copy()
+    expected[numbers == 3] = 255
+    for suffix in (".png", ".gif"):
+        assert_shows(save(tmp_path, f"a{suffix}", palette, transparency=3), expected, 0.001)
+
+
+def _on_white(colours, alpha):
+    alpha = alpha[..., None] / 255
+    return np.round(colours * alpha + 255 * (1 - alpha)).astype(np.uint8)
+
+
+def test_alpha_lies_on_white(tmp_path, picture):
+    alpha = np.ascontiguousarray(picture[::-1, :, 0])
+    assert_shows(
+        save(tmp_path, "a.png", np.dstack([picture, alpha])), _on_white(picture, alpha), 0.01
+    )
+
+
+def test_grey_with_alpha_lies_on_white(tmp_path, picture, grey):
+    alpha = np.ascontiguousarray(picture[::-1, :, 0])
+    merged = Image.merge("LA", [Image.fromarray(grey), Image.fromarray(alpha)])
+    assert_shows(save(tmp_path, "a.png", merged), _on_white(np.dstack([grey] * 3), alpha), 0.01)
+
+
+def test_colour_with_one_transparent_colour_lies_on_white(tmp_path, picture):
+    array = picture.copy()
+    array[100:150, 100:150] = (1, 2, 3)
+    expected = picture.copy()
+    expected[100:150, 100:150] = 255
+    assert_shows(save(tmp_path, "a.png", array, transparency=(1, 2, 3)), expected, 0.001)
+
+
+def test_cmyk(tmp_path, picture):
+    # The inverse of Pillow's CMYK → RGB without black ink: 255 − channel.
+    cmyk = np.dstack([255 - picture, np.zeros((256, 256), np.uint8)])
+    image = Image.frombytes("CMYK", (256, 256), cmyk.tobytes())
+    assert_shows(save(tmp_path, "a.jpg", image, quality=95), picture, 0.03)
+    assert_shows(save(tmp_path, "a.tiff", image), picture, 0.001)
+
+
+def test_first_frame_of_an_animation(tmp_path, picture):
+    first, second = (Image.fromarray(a).quantize(32) for a in (picture, 255 - picture))
+    file = save(tmp_path, "a.gif", first, save_all=True, append_images=[second])
+    assert_shows(file, np.asarray(first.convert("RGB")), 0.001)
+
+
+def test_shorter_side_is_resized_and_the_middle_cropped(tmp_path):
+    array = np.zeros((100, 300, 3), np.uint8)
+    array[:, 100:200] = 255  # the middle square, and nothing else
+    pixels = read_image(save(tmp_path, "wide.png", array), 64)
+    assert pixels.shape == (3, 64, 64) and pixels.min() > 0.99
+    tall = read_image(save(tmp_path, "tall.png", array.transpose(1, 0, 2).copy()), 64)
+    assert tall.shape == (3, 64, 64) and tall.min() > 0.99
+
+
+# --- scenes
+
+
+@pytest.fixture(scope="module", params=["tune", "test"])
+def scenes(request):
+    return request.param, load_images("scenes", split=request.param)
+
+
+def test_scenes_come_with_labels_and_masks(scenes):
+    split, images = scenes
+    assert len(images) == len(images.names) == 500
+    assert images.pixels.shape == (500, 3, 64, 64) and images.pixels.dtype == torch.float32
+    assert 0 <= images.pixels.min() < 0.01 and 0.99 < images.pixels.max() <= 1
+    assert set(images.labels) == {"shape", "letter"} and images.classes == {
+        "shape": SHAPES,
+        "letter": LETTERS,
+    }
+    for values in images.labels.values():
+        assert (
+            values.shape == (500,)
+            and values.dtype == torch.int64
+            and set(values.tolist()) == set(range(10))
+        )
+    assert set(images.masks) == {"shape", "letter", "distractors", "background"}
+    for mask in images.masks.values():
+        assert (
+            mask.shape == (500, 1, 64, 64)
+            and mask.dtype == torch.bool
+            and mask.flatten(1).any(1).all()
+        )
+    assert torch.equal(
+        sum(mask.int() for mask in images.masks.values()),
+        torch.ones(500, 1, 64, 64, dtype=torch.int32),
+    )
+    assert images.names[7] == f"{split} 7" and len(set(images.names)) == 500
+
+
+def test_splits_share_no_picture():
+    tune, test = (
+        load_images("scenes", split=split).pixels.flatten(1) for split in ("tune", "test")
+    )
+    assert len({row.numpy().tobytes() for row in torch.cat([tune, test])}) == 1000
+
+
+def test_shortcut_scenes_carry_a_patch_that_gives_the_shape_away():
+    plain, images = load_images("scenes"), load_images("scenes-shortcut")
+    assert (
+        torch.equal(images.labels["patch"], plain.labels["shape"])
+        and images.classes["patch"] == SHAPES
+    )
+    mask = images.masks["patch"]
+    assert mask.flatten(1).sum(1).unique().tolist() == [64]
+    assert torch.equal(images.pixels * ~mask, plain.pixels * ~mask)
+    colours = torch.from_numpy(PATCH_COLOURS)[images.labels["patch"]] / 255
+    assert torch.allclose(images.pixels * mask, colours[:, :, None, None] * mask)
+    assert not any(
+        (images.masks[part] & mask).any()
+        for part in ("shape", "letter", "distractors", "background")
+    )
+    corners = torch.stack(
+        [mask[(slice(None), 0, *patch_window(corner))].flatten(1).all(1) for corner in range(4)]
+    )
+    assert corners.sum(0).eq(1).all() and corners.sum(1).min() > 50
+
+
+@pytest.mark.parametrize("source", ["scenes", "photos"])
+def test_few_pictures_are_the_first_of_more_and_follow_from_the_seed(source):
+    three, four, other = (
+        load_images(source, 3, seed=5),
+        load_images(source, 4, seed=5),
+        load_images(source, 3, seed=6),
+    )
+    assert three.names == four.names[:3] and torch.equal(three.pixels, four.pixels[:3])
+    assert len(set(four.names)) == 4 and three.names != other.names
+    every = load_images(source)
+    for i, name in enumerate(three.names):
+        j = every.names.index(name)
+        assert torch.equal(three.pixels[i], every.pixels[j])
+        assert all(three.labels[part][i] == values[j] for part, values in every.labels.items())
+        assert all(
+            torch.equal(three.masks[part][i], values[j]) for part, values in every.masks.items()
+        )
+
+
+def test_loading_leaves_the_global_random_state_alone():
+    torch.manual_seed(1)
+    np.random.seed(1)
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    load_images("scenes", 3)
+    assert (
+        torch.equal(torch.get_rng_state(), before[0])
+        and (np.random.get_state()[1] == before[1]).all()
+    )
+
+
+@pytest.mark.parametrize("size", [32, 100])
+def test_scenes_of_another_size_keep_their_parts(size):
+    plain, images = load_images("scenes-shortcut", 4), load_images("scenes-shortcut", 4, size=size)
+    assert (
+        images.pixels.shape == (4, 3, size, size)
+        and images.pixels.min() >= 0
+        and images.pixels.max() <= 1
+    )
+    for part, mask in images.masks.items():
+        assert mask.shape == (4, 1, size, size) and mask.dtype == torch.bool
+        assert torch.allclose(
+            mask.float().mean((1, 2, 3)), plain.masks[part].float().mean((1, 2, 3)), atol=0.02
+        )
+    assert torch.allclose(images.pixels.mean((2, 3)), plain.pixels.mean((2, 3)), atol=0.01)
+
+
+@pytest.mark.parametrize("missing", ["scenes-test.npz", "scenes-test-0.png", "scenes-test-1.png"])
+def test_missing_sheet_of_scenes_is_named(tmp_path, monkeypatch, missing):
+    for file in helpers.benchmark.images.DATA.glob("scenes-test*"):
+        if file.name != missing:
+            (tmp_path / file.name).symlink_to(file)
+    monkeypatch.setattr(helpers.benchmark.models, "DATA", tmp_path)
+    monkeypatch.setattr(helpers.benchmark.images, "DATA", tmp_path)
+    with pytest.raises(FileNotFoundError, match=missing):
+        load_images("scenes")
+
+
+# --- photographs, folders, lists
+
+
+def test_bundled_photographs():
+    images = load_images("photos")
+    assert images.names == PHOTOS and len(PHOTOS) >= 5
+    assert (
+        images.pixels.shape == (len(PHOTOS), 3, SIZE, SIZE) and images.pixels.dtype == torch.float32
+    )
+    assert images.pixels.min() >= 0 and images.pixels.max() <= 1
+    assert (images.pixels.flatten(2).std(2) > 0.05).all()  # each shows something
+    assert not any(torch.equal(p[0], p[1]) for p in images.pixels)  # in colour
+    assert images.labels == {} and images.masks == {}
+    assert load_images("photos", 2, size=64).pixels.shape == (2, 3, 64, 64)
+
+
+def test_folder_with_wordnet_names_has_imagenet_classes(tmp_path):
+    for name in (
+        "n01440764_tench.JPEG",
+        "n02102040_springer.jpg",
+        "n15075141_roll.png",
+        "holiday.png",
+        "n99999999_x.png",
+    ):
+        little(tmp_path, name)
+    images = load_images(tmp_path)
+    assert dict(zip(images.names, images.labels["class"].tolist(), strict=True)) == {
+        "n01440764_tench": 0,
+        "n02102040_springer": 217,
+        "n15075141_roll": 999,
+        "holiday": -1,
+        "n99999999_x": -1,
+    }
+    classes = images.classes["class"]
+    assert (len(classes), classes[0], classes[217], classes[999]) == (
+        1000,
+        "tench",
+        "English springer",
+        "toilet tissue",
+    )
+
+
+def test_folder_with_wordnet_subfolders_has_imagenet_classes(tmp_path):
+    for name in ("n01440764/1.png", "n01440764/deeper.png", "n03888257/1.png"):
+        little(tmp_path, name)
+    assert load_images(tmp_path).labels["class"].tolist() == [0, 0, 701]
+
+
+def test_folder_with_class_subfolders_counts_them_sorted(tmp_path):
+    for name in ("dog/1.png", "cat/2.png", "cat/deep/3.png", "bird/4.png"):
+        little(tmp_path, name)
+    images = load_images(str(tmp_path))
+    assert images.classes["class"] == ("bird", "cat", "dog")
+    assert dict(zip(images.names, images.labels["class"].tolist(), strict=True)) == {
+        "4": 0,
+        "2": 1,
+        "3": 1,
+        "1": 2,
+    }
+
+
+def test_class_of_a_picture_does_not_depend_on_how_many_are_asked_for(tmp_path):
+    for name in ("dog/1.png", "cat/2.png", "bird/3.png", "bird/4.png"):
+        little(tmp_path, name)
+    every, one = load_images(tmp_path), load_images(tmp_path, 1, seed=2)
+    assert one.labels["class"] == every.labels["class"][every.names.index(one.names[0])]
+    little(tmp_path, "loose.png")
+    assert all(load_images(tmp_path, 1, seed=seed).labels == {} for seed in range(8))
+
+
+def test_folder_without_classes_has_no_labels(tmp_path):
+    little(tmp_path, "a.png")
+    little(tmp_path, "b.jpg")
+    images = load_images(tmp_path)
+    assert images.names == ("a", "b") and images.labels == {} and images.classes == {}
+
+
+def test_list_of_files_keeps_its_order(tmp_path):
+    files = [little(tmp_path, "z.png", (255, 0, 0)), str(little(tmp_path, "a.png", (0, 0, 255)))]
+    images = load_images(files, size=32)
+    assert (
+        images.names == ("z", "a")
+        and images.pixels[0, 0].min() == 1
+        and images.pixels[1, 2].min() == 1
+    )
+    assert load_images(files[0]).names == ("z",)
+
+
+def test_list_of_files_with_wordnet_names_has_classes(tmp_path):
+    assert load_images([little(tmp_path, "n01440764_1.png")]).labels["class"].tolist() == [0]
+
+
+def test_what_is_no_picture_or_hidden_is_passed_over(tmp_path):
+    little(tmp_path, "a.png")
+    for name in (
+        "notes.txt",
+        "movie.mp4",
+        ".hidden.png",
+        "._a.png",
+        ".ipynb_checkpoints/a-checkpoint.png",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"no picture")
+    (tmp_path / "folder.png").mkdir()
+    images = load_images(tmp_path)
+    assert images.names == ("a",) and images.labels == {}
+
+
+def test_photographs_of_the_reader(photos):
+    images = load_images(photos)
+    assert images.pixels.shape == (60, 3, SIZE, SIZE)
+    classes = [
+        images.classes["class"][label].replace(" ", "_").lower() for label in images.labels["class"]
+    ]
+    names = [name.split("_", 1)[1].lower() for name in images.names]
+    same = [name in kind or kind in name for name, kind in zip(names, classes, strict=True)]
+    assert sum(same) >= 55  # spelt alike; the rest are synonyms
+
+
+# --- what can be wrong
+
+
+def test_all_broken_files_are_named_in_one_error(tmp_path, picture):
+    good = little(tmp_path, "good.png")
+    whole = save(tmp_path, "cut.png", picture).read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    jpeg = save(tmp_path, "cut.jpg", picture).read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(jpeg[: len(jpeg) // 2])
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "text.jpg").write_text("no picture")
+    with pytest.raises(
+        ValueError, match="4 of 5 files cannot be read as pictures; remove or replace them"
+    ) as caught:
+        load_images(tmp_path)
+    message = str(caught.value)
+    assert all(
+        message.count(str(tmp_path / name)) == 1
+        for name in ("cut.png", "cut.jpg", "empty.png", "text.jpg")
+    )
+    assert "empty.png (empty file)" in message and str(good) not in message
+
+
+def test_missing_files_are_all_named(tmp_path):
+    good = little(tmp_path, "good.png")
+    with pytest.raises(
+        FileNotFoundError, match=r"2 of 3 files do not exist: .*one\.png, .*two\.png"
+    ):
+        load_images([tmp_path / "one.png", good, tmp_path / "two.png"])
+
+
+def test_folder_without_pictures_says_so(tmp_path):
+    (tmp_path / "notes.txt").write_text("nothing")
+    with pytest.raises(FileNotFoundError, match=r"no pictures in the folder .*looked for \.jpg"):
+        load_images(tmp_path)
+
+
+def test_empty_list_says_so():
+    with pytest.raises(FileNotFoundError, match="list of picture files is empty"):
+        load_images([])
+
+
+@pytest.mark.parametrize("source", ["./nowhere", "no/such/folder", "picture.png"])
+def test_missing_path_is_named_and_not_taken_for_a_misspelt_name(source, tmp_path):
+    for given in (source, tmp_path / source):
+        with pytest.raises(FileNotFoundError, match="no folder or file") as caught:
+            load_images(given)
+        assert source.lstrip("./") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "nearest"), [("scene", "scenes"), ("photo", "photos"), ("imagenet", "imagenette")]
+)
+def test_unknown_source_lists_the_nearest(source, nearest):
+    with pytest.raises(
+        ValueError, match=f"unknown source of pictures.*'{source}'; did you mean .*'{nearest}'"
+    ):
+        load_images(source)
+
+
+def test_unknown_split_lists_the_nearest():
+    with pytest.raises(ValueError, match=r"unknown split 'tests'; did you mean 'test'\?"):
+        load_images("scenes", split="tests")
+
+
+@pytest.mark.parametrize(("source", "available"), [("scenes", 500), ("photos", len(PHOTOS))])
+def test_more_pictures_than_there_are(source, available):
+    with pytest.raises(
+        ValueError, match=rf"n={available + 1} pictures were asked for, and there are {available}"
+    ):
+        load_images(source, available + 1)
+
+
+def test_more_files_than_there_are(tmp_path):
+    little(tmp_path, "a.png")
+    with pytest.raises(ValueError, match="n=2 pictures were asked for, and there are 1"):
+        load_images(tmp_path, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"n": 0}, ValueError, "n must be at least 1, found 0"),
+        ({"n": -3}, ValueError, "n must be at least 1, found -3"),
+        ({"n": 2.5}, TypeError, "n must be an integer, found 2.5"),
+        ({"n": True}, TypeError, "an integer"),
+        ({"size": 0}, ValueError, "size must be at least 1"),
+        ({"size": "big"}, TypeError, "size must be an integer"),
+    ],
+)
+@pytest.mark.parametrize("source", ["scenes", "photos"])
+def test_impossible_numbers_are_refused(source, options, error, message):
+    with pytest.raises(error, match=message):
+        load_images(source, **options)
+
+
+# --- Imagenette
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A torch hub of its own, from which Imagenette's place follows; there is no network."""
+    import torchvision.datasets.imagenette as module
+
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
+
+    def no_network(*args, **kwargs):
+        raise urllib.error.URLError("no route to host")
+
+    monkeypatch.setattr(module, "download_and_extract_archive", no_network)
+    return tmp_path
+
+
+def _fake_imagenette(root):
+    for split in ("train", "val"):
+        for wnid in ("n01440764", "n02102040", "n03888257"):
+            little(root / "imagenette2-320" / split / wnid, f"{wnid}_{split}.JPEG")
+
+
+def test_imagenette_on_disk_has_imagenet_classes(hub):
+    _fake_imagenette(hub / "datasets")
+    images = load_images("imagenette")
+    assert images.names == ("n01440764_val", "n02102040_val", "n03888257_val")
+    assert (
+        images.labels["class"].tolist() == [0, 217, 701]
+        and images.classes["class"][701] == "parachute"
+    )
+    tune = load_images("imagenette", 2, split="tune", size=32)
+    assert tune.pixels.shape == (2, 3, 32, 32) and all(
+        name.endswith("_train") for name in tune.names
+    )
+
+
+def test_imagenette_offline_says_where_it_looked_and_leaves_nothing(hub):
+    with pytest.raises(FileNotFoundError, match="could not be downloaded") as caught:
+        load_images("imagenette")
+    where = str(hub / "datasets" / "imagenette2-320" / "val")
+    assert where in str(caught.value) and "no route to host" in str(caught.value)
+    assert list((hub / "datasets").iterdir()) == []
+
+
+def test_imagenette_cut_off_midway_is_not_taken_for_whole(hub, monkeypatch):
+    import torchvision.datasets.imagenette as module
+
+    def cut_off(url, root, **options):
+        little(Path(root) / "imagenette2-320" / "val" / "n01440764", "1.JPEG")
+        raise OSError("connection reset")
+
+    monkeypatch.setattr(module, "download_and_extract_archive", cut_off)
+    with pytest.raises(FileNotFoundError, match="connection reset"):
+        load_images("imagenette")
+    assert list((hub / "datasets").iterdir()) == []
+    monkeypatch.setattr(
+        module,
+        "download_and_extract_archive",
+        lambda url, root, **options: _fake_imagenette(Path(root)),
+    )
+    assert len(load_images("imagenette")) == 3 and [
+        f.name for f in (hub / "datasets").iterdir()
+    ] == ["imagenette2-320"]
+
+
+# --- ImageSet
+
+
+@pytest.mark.parametrize(
+    ("which", "numbers"),
+    [
+        (2, [2]),
+        (-1, [5]),
+        (slice(1, 3), [1, 2]),
+        ([4, 0], [4, 0]),
+        (torch.tensor([3]), [3]),
+        (np.array([1, 1]), [1, 1]),
+        (torch.tensor([True, False, False, True, False, False]), [0, 3]),
+    ],
+)
+def test_indexing_gives_an_image_set_of_those_pictures(which, numbers):
+    images = load_images("scenes", 6)
+    some = images[which]
+    assert isinstance(some, ImageSet) and len(some) == len(numbers)
+    assert some.names == tuple(images.names[i] for i in numbers)
+    assert torch.equal(some.pixels, images.pixels[numbers])
+    for part in images.labels:
+        assert torch.equal(some.labels[part], images.labels[part][numbers])
+    for part in images.masks:
+        assert torch.equal(some.masks[part], images.masks[part][numbers])
+    assert some.classes == images.classes
+
+
+def test_an_index_beyond_the_last_picture_ends_a_loop():
+    images = load_images("scenes", 2)
+    with pytest.raises(IndexError):
+        images[2]
+    assert [one.names for one in images] == [(name,) for name in images.names]
+
+
+def test_moving_an_image_set_moves_all_of_it():
+    images = load_images("scenes-shortcut", 2).to("meta")
+    assert {
+        t.device.type for t in (images.pixels, *images.labels.values(), *images.masks.values())
+    } == {"meta"}

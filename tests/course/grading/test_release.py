@@ -1,0 +1,96 @@
+"""What students get: everything that they need, and no solution."""
+
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from helpers.course.colab import origin
+from helpers.course.grading.repair import is_locked, is_solution
+from helpers.course.release import ROOT, release, student_version
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory):
+    out = tmp_path_factory.mktemp("release") / "release"
+    return out, release(out)
+
+
+def test_solutions_and_outputs_are_gone_and_the_rest_is_kept(released):
+    _, written = released
+    assert [path.name for path in written] == sorted(
+        path.name for path in (ROOT / "notebooks").glob("*.ipynb")
+    )
+    for path in written:
+        source = nbformat.read(ROOT / "notebooks" / path.name, as_version=4)
+        student = nbformat.read(path, as_version=4)
+        assert [cell.id for cell in student.cells] == [cell.id for cell in source.cells]
+        for ours, theirs in zip(source.cells, student.cells, strict=True):
+            assert theirs.metadata == ours.metadata
+            assert not theirs.get("outputs") and not theirs.get("execution_count")
+            if is_solution(ours):
+                assert (
+                    "YOUR " in theirs.source
+                    and "SOLUTION" not in theirs.source
+                    and theirs.source != ours.source
+                )
+            elif is_locked(ours):
+                assert theirs.source == ours.source
+            assert "solved edition" not in theirs.source
+
+
+def test_the_grader_the_tests_and_the_solved_notebooks_stay_behind(released):
+    out, _ = released
+    names = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    assert not {
+        name
+        for name in names
+        if "tasks" in name or "score" in name or name.startswith(("tests", ".git"))
+    }
+    assert {
+        "README.md",
+        "LICENSE",
+        "requirements.txt",
+        "helpers/course/precheck.py",
+        "data/scenes-0.safetensors",
+    } <= names
+    assert not {"helpers/course/grade.py", "helpers/course/release.py"} & names
+
+
+def test_in_colab_it_fetches_the_repository_it_is_handed_out_in(tmp_path):
+    address = "https://github.com/school/handout"
+    for path in release(tmp_path / "out", repository=f"{address}/"):
+        text = path.read_text()
+        assert origin()[0] not in text and f'"{address}"' in text.replace('\\"', '"'), path.name
+    assert address in (tmp_path / "out" / "pyproject.toml").read_text()
+
+
+def test_a_solution_without_its_tag_is_an_error_not_a_leak(source):
+    notebook = nbformat.read(source, as_version=4)
+    cell = notebook.cells[4]
+    cell.metadata.pop("nbgrader")
+    cell.metadata["tags"] = []
+    with pytest.raises(ValueError, match="solution-gradient"):
+        student_version(notebook)
+
+
+def test_a_folder_with_other_things_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ValueError, match="something else"):
+        release(tmp_path)
+
+
+def test_precheck_in_a_release(released, source):
+    """As the release's README says, and with the released helpers alone."""
+    out, _ = released
+    notebook = out / "notebooks" / "mine.ipynb"
+    notebook.write_text(source.read_text())
+    command = [sys.executable, "-m", "helpers", "precheck", "notebooks/mine.ipynb"]
+    done = subprocess.run(command, cwd=out, capture_output=True, text=True)
+    assert (
+        "passed  check-gradient" in done.stdout
+        and "FAILED  check-smoothgrad: AssertionError" in done.stdout
+    ), done.stderr
+    assert done.returncode == 1
+    notebook.unlink()

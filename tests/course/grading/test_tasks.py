@@ -1,0 +1,274 @@
+"""The tasks, their functions called in this process: right answers earn everything, wrong ones lose
+what they should."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from solutions import right
+
+from helpers.attribution.integrated_gradients import integrated_gradients
+from helpers.attribution.smoothgrad import smoothgrad
+from helpers.course.grading.score import ASSIGNMENTS, BY_HAND, TASKS, points_of
+from helpers.course.grading.session import Answer, Session
+from helpers.course.grading.student import RemoteModel, call
+from helpers.course.grading.tasks import Given, arguments, relative_error
+
+BY_NAME = {task.name: task for task in TASKS}
+
+
+@pytest.fixture(scope="module")
+def given():
+    return Given(11)
+
+
+class NoSandbox:
+    """A session and a student's line in one, without a process between them."""
+
+    def __init__(self, given, namespace):
+        self.network, self.facts, self.namespace = given.network, given.facts, namespace
+
+    def ask(self, message, arrays):
+        return Session._evaluate(self, message["model"], arrays, self.answer)
+
+    def clock(self, seconds):
+        from contextlib import nullcontext
+
+        return nullcontext()
+
+    def call(self, function, values, blocked):
+        self.answer, arrays, told = Answer(), {}, []
+        for number, (kind, value) in enumerate(values):
+            if kind in ("tensor", "array"):
+                arrays[str(number)] = np.ascontiguousarray(value)
+                value = str(number)
+            told.append((kind, self.facts if kind == "model" else value))
+        request = {"call": function, "arguments": told, "blocked": blocked, "seconds": 10}
+        message, returned = call(self, SimpleNamespace(namespace=self.namespace), request, arrays)
+        self.answer.problem = message.get("raised")
+        self.answer.kind, self.answer.arrays = message.get("returned", "array"), returned
+        return self.answer
+
+
+def judged(given, task, namespace):
+    """{check: reason or None} and the points earned."""
+    session = NoSandbox(given, namespace)
+    checks = list(
+        task.judge(given, lambda *values: session.call(task.name, arguments(values), task.blocked))
+    )
+    assert sum(points for points, _, _ in checks) == task.points
+    return {text: reason for _, text, reason in checks}, sum(
+        points for points, _, reason in checks if not reason
+    )
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_a_right_answer_earns_all_points(given, task):
+    reasons, earned = judged(given, task, right())
+    assert earned == task.points, reasons
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_a_result_written_down_earns_nothing(given, task):
+    """The right answers for another seed, whatever the arguments: right in shape, and computed by
+    nobody."""
+    other, answers = Given(13), []
+    session = NoSandbox(other, right())
+
+    def noted(*values):
+        answer = session.call(task.name, arguments(values), task.blocked)
+        answers.append(answer.arrays if answer.kind == "dict" else [*answer.arrays.values()])
+        return answer
+
+    list(task.judge(other, noted))
+    canned = iter(answers)
+
+    def hard_coded(*_):
+        values = next(canned)
+        return (
+            values if isinstance(values, dict) else tuple(values) if len(values) > 1 else values[0]
+        )
+
+    _, earned = judged(given, task, {task.name: hard_coded})
+    assert earned == (6 if task.name == "my_baseline" else 0), (
+        "black, white and noise may be written down"
+    )
+
+
+WRONG = {
+    "my_gradient": (
+        "return -0 + torch.autograd.grad(model(p := pixels.clone().requires_grad_()).max(1).values.sum(), p)[0]",
+        "predicted class",
+        1,
+    ),
+    "my_smoothgrad": (
+        "return sum(my_gradient(model, pixels + noise * f, target).abs() for f in fields) / len(fields)",
+        "absolute",
+        1,
+    ),
+    "my_noise_study": (
+        "return torch.stack([my_smoothgrad(model, pixels, target, fields, s) for s in strengths])",
+        "gradients of a picture",
+        8,
+    ),
+    "my_counts": (
+        "return {n: my_smoothgrad(model, pixels, target, fields[:n], noise) for n in counts}",
+        "gradients of a picture",
+        8,
+    ),
+    "my_noise": ("return np.random.default_rng(0).standard_normal(shape)", "another generator", 2),
+    "my_aggregate": (
+        "return gradients.median(0).values if how == 'median' else gradients.mean(0)",
+        "lower of the middle two",
+        1,
+    ),
+    "my_integrated_gradients": (
+        "return pixels * my_smoothgrad(model, pixels, target, torch.zeros(n_steps, 3, 32, 32), 0)",
+        "gradient × input",
+        2,
+    ),
+    "my_baseline": ("return torch.zeros_like(pixels)", "relative error", 2),
+    "my_expected_gradients": (
+        "mean = references.mean(0).expand_as(pixels)\n"
+        "    return my_integrated_gradients(model, pixels, target, mean, n_steps)",
+        "one path from the mean",
+        0,
+    ),
+    "my_nodes": ("return np.arange(n) / n, np.full(n, 1 / n)", "relative error", 2),
+    "my_steps": (
+        "return {n: my_integrated_gradients(model, pixels, target, baseline, n) for n in steps}",
+        "midpoint",
+        1,
+    ),
+    "my_retained_accuracy": (
+        "return (model(pixels).argmax(1) == target).float().mean().expand(len(fractions))",
+        "relative error",
+        0,
+    ),
+    "my_steps_quality": ("return torch.ones(len(steps))", "", 0),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_answer_loses_points_for_a_reason(given, name):
+    import inspect
+
+    body, reason, most = WRONG[name]
+    namespace = right()
+    signature = inspect.signature(namespace[name])
+    exec(f"def {name}{signature}:\n    {body}", namespace)
+    reasons, earned = judged(given, BY_NAME[name], namespace)
+    assert earned <= most
+    assert any(reason in (text or "") for text in reasons.values()), reasons
+
+
+@pytest.mark.parametrize(
+    "name, helper",
+    [("my_smoothgrad", smoothgrad), ("my_integrated_gradients", integrated_gradients)],
+)
+def test_the_helper_that_would_answer_is_blocked(given, name, helper):
+    """Also where it was imported under another name before."""
+    namespace = {name: lambda model, pixels, target, *_: helper(model, pixels, target)}
+    reasons, earned = judged(given, BY_NAME[name], namespace)
+    assert earned == 0 and all("blocked" in reason for reason in reasons.values())
+    assert helper(given.network, given.pixels.double(), given.target).shape == given.pixels.shape, (
+        "and is free again"
+    )
+
+
+def test_captum_is_blocked_too(given):
+    from captum.attr import IntegratedGradients, Saliency
+
+    def my_integrated_gradients(model, pixels, target, baseline, n_steps):
+        return IntegratedGradients(model).attribute(
+            pixels, baseline, target=target, n_steps=n_steps
+        )
+
+    def my_gradient(model, pixels, target):
+        return Saliency(model).attribute(pixels, target=target, abs=False)
+
+    for function in (my_integrated_gradients, my_gradient):
+        _, earned = judged(given, BY_NAME[function.__name__], {function.__name__: function})
+        assert earned == 0
+
+
+@pytest.mark.parametrize("way", ["backward", "jacobian", "func.grad", "vmap"])
+def test_any_way_to_a_gradient_is_fine(given, way):
+    def my_gradient(model, pixels, target):
+        if way == "backward":
+            pixels = pixels.clone().requires_grad_()
+            model(pixels)[range(len(target)), target].sum().backward()
+            return pixels.grad
+        if way == "jacobian":
+            return torch.autograd.functional.jacobian(
+                lambda x: model(x).gather(1, target[:, None]).sum(), pixels
+            )
+        if way == "func.grad":
+            return torch.func.grad(lambda x: model(x).gather(1, target[:, None]).sum())(pixels)
+        one = torch.func.grad(lambda x, t: model(x[None])[0].gather(0, t[None]).sum())
+        return torch.func.vmap(one)(pixels, target)
+
+    reasons, earned = judged(given, BY_NAME["my_gradient"], {"my_gradient": my_gradient})
+    assert earned == 4, reasons
+
+
+def test_the_network_counts_what_it_is_asked(given):
+    session = NoSandbox(given, {})
+    session.answer = Answer()
+    model = RemoteModel(session, given.facts)
+    points = given.pixels.clone().requires_grad_()
+    model(points)[:, 0].sum().backward()
+    assert (session.answer.logits, session.answer.gradients) == (3, 3)
+    torch.testing.assert_close(
+        points.grad.double(),
+        given.gradient(given.pixels, torch.zeros(3, dtype=int)),
+        rtol=1e-4,
+        atol=1e-6,
+    )
+
+
+def test_the_network_survives_nonsense(given):
+    session = NoSandbox(given, {"my_gradient": lambda model, pixels, target: model(pixels[0])})
+    answer = session.call("my_gradient", arguments([*()]), [])
+    assert "TypeError" in answer.problem
+    reasons, earned = judged(given, BY_NAME["my_gradient"], session.namespace)
+    assert earned == 0 and all(reasons.values())
+
+
+@pytest.mark.parametrize("seed", [3, 11])
+def test_rounding_moves_no_gradient(seed):
+    """Or a right answer in float32 would be wrong for some seeds: with ReLU, by a percent for
+    these."""
+    given = Given(seed)
+    gradient, pixels = given.gradient(given.pixels, given.target), given.pixels.double()
+    for number in range(10):
+        moved = pixels * (
+            1 + 1e-7 * torch.from_numpy(given.rng(number).standard_normal(tuple(pixels.shape)))
+        )
+        assert relative_error(given.gradient(moved, given.target).numpy(), gradient.numpy()) < 1e-4
+
+
+def test_every_law_has_to_draw_from_the_generator(given):
+    namespace = right()
+    good = namespace["my_noise"]
+
+    def my_noise(distribution, shape, generator):
+        return good(
+            distribution,
+            shape,
+            np.random.default_rng() if distribution == "rademacher" else generator,
+        )
+
+    reasons, earned = judged(given, BY_NAME["my_noise"], {"my_noise": my_noise})
+    assert (
+        earned == 8
+        and "rademacher: the same generator gave other numbers"
+        in reasons["all draws come from the generator"]
+    )
+
+
+def test_points_add_up():
+    for names in ASSIGNMENTS.values():
+        assert sum(map(points_of, names)) == 100
+    assert [points_of(name) for name in BY_HAND] == [20] * 6 + [40, 40, 100]

@@ -7,8 +7,8 @@ the rest rendered again, bit for bit: that is how the networks' cards prove whic
 listens to.
 
 >>> scene = sample_scene("test", index=7)
->>> pixels, parts = render(scene)                                   # (3, 64, 64) uint8, (64, 64) uint8
->>> other, _ = render(swap(scene, "letter", seed=0))                # the same picture with another letter
+>>> pixels, parts = render(scene)  # (3, 64, 64) uint8, (64, 64) uint8
+>>> other, _ = render(swap(scene, "letter", seed=0))  # the same picture with another letter
 """
 
 from dataclasses import dataclass, replace

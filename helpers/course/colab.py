@@ -72,7 +72,10 @@ def badge(name, repository, revision) -> str:
         raise ValueError(
             f"Colab opens repositories at https://github.com/OWNER/NAME, found {repository!r}"
         )
-    return f"[![Open in Colab]({_IMAGE})](https://colab.research.google.com/github/{path}/blob/{revision}/notebooks/{name})"
+    return (
+        "[![Open in "
+        f"Colab]({_IMAGE})](https://colab.research.google.com/github/{path}/blob/{revision}/notebooks/{name})"
+    )
 
 
 def stamp(notebook, name, repository=None, revision=None):

@@ -33,8 +33,10 @@ from helpers.files import written_whole
 
 NOTEBOOKS = HELPERS.parent / "notebooks"
 _WARNING = (
-    "WARNING: this system allows no namespaces, so submissions run with limits on time and memory but are not walled off from "
-    "your files, the network and each other. Grade strangers' work on Linux as root or with unprivileged user namespaces "
+    "WARNING: this system allows no namespaces, so submissions run with limits on time and memory "
+    "but are not walled off from "
+    "your files, the network and each other. Grade strangers' work on Linux as root or with "
+    "unprivileged user namespaces "
     "(util-linux: unshare, setpriv, prlimit), or in a throw-away virtual machine."
 )
 
@@ -248,6 +250,7 @@ def main(arguments=None):
         os._exit(130)  # the processes at work end with this one
     waiting = sum(each["waiting"] for each in summaries.values())
     print(
-        f"{len(summaries)} submissions graded; {waiting} marks are yours to give, in {arguments.out / 'marks.csv'}; "
+        f"{len(summaries)} submissions graded; {waiting} marks are yours to give, in "
+        f"{arguments.out / 'marks.csv'}; "
         f"open {arguments.out / 'index.html'}"
     )

@@ -29,11 +29,13 @@ _SOLUTION = re.compile(
 _SOLVED = re.compile(r"This is the solved edition[.;] [Yy]our own work stands between [^.;\n]*")
 _README = """# Assignment: gradient explanations, measured
 
-Open the notebooks in `notebooks/` in Jupyter, and write your own functions and observations where they say YOUR CODE HERE and
-YOUR ANSWER HERE. Leave the other cells as they are: bootstrap, parameters and checks are restored when you are graded.
+Open the notebooks in `notebooks/` in Jupyter, and write your own functions and observations where
+they say YOUR CODE HERE and YOUR ANSWER HERE. Leave the other cells as they are: bootstrap,
+parameters and checks are restored when you are graded.
 
 ```
-python3 -m venv .venv && . .venv/bin/activate       # Windows: py -m venv .venv, then .venv\\Scripts\\activate
+python3 -m venv .venv && . .venv/bin/activate
+# Windows: py -m venv .venv, then .venv\\Scripts\\activate
 pip install -r requirements.txt && pip install --no-deps -e .
 python -m jupyter lab notebooks
 ```
@@ -44,8 +46,9 @@ Before handing in, run the visible checks of a notebook:
 python -m helpers precheck notebooks/smoothgrad_1_method.ipynb
 ```
 
-You are graded by running your notebook again and asking your functions about other pictures and another network than yours, so
-a result that is written down instead of computed earns nothing, nor does calling the helper that a task asks you to write.
+You are graded by running your notebook again and asking your functions about other pictures and
+another network than yours, so a result that is written down instead of computed earns nothing, nor
+does calling the helper that a task asks you to write.
 Figures and observations are marked by a person.
 """
 
@@ -61,7 +64,8 @@ def student_version(notebook):
             cell.source = _cleared(cell)
         elif "### BEGIN SOLUTION" in cell.source and cell.cell_type == "code":
             raise ValueError(
-                f"cell {cell.get('id')} holds a solution and has no solution tag or nbgrader metadata"
+                f"cell {cell.get('id')} holds a solution and has no solution tag or nbgrader "
+                "metadata"
             )
         else:
             cell.source = _SOLVED.sub(
@@ -131,5 +135,6 @@ def main(arguments=None):
     print(f"{len(written)} notebooks in {arguments.out}; students start at its README.md")
     if not arguments.repository:
         print(
-            f"In Colab they fetch {origin()[0]}, solutions included: --repository names another place."
+            f"In Colab they fetch {origin()[0]}, solutions included: --repository names another "
+            "place."
         )

@@ -32,7 +32,10 @@ from helpers.course.colab import ROOT, stamp
 from helpers.display.plotting import outline, plot_maps
 from helpers.files import written_whole
 
-_STYLE = "body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:3rem auto;padding:0 1rem}td{padding:.3rem 1rem .3rem 0}"
+_STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:3rem auto;padding:0 1rem}"
+    "td{padding:.3rem 1rem .3rem 0}"
+)
 
 
 def run(notebooks, out, parameters=None, *, timeout=None) -> list[dict]:
@@ -188,7 +191,8 @@ def _index(results, parameters):
         or "the embedded networks and pictures"
     )
     return (
-        f'<!doctype html><meta charset="utf-8"><title>Notebooks</title><style>{_STYLE}</style><h1>Notebooks</h1>'
+        f'<!doctype html><meta charset="utf-8"><title>Notebooks</title><style>{_STYLE}</style>'
+        "<h1>Notebooks</h1>"
         f"<p>Executed with {html.escape(said)}.</p><table>{rows}</table>"
     )
 
@@ -224,7 +228,8 @@ def main(arguments=None):
     parameters = {name: value for name, value in chosen.items() if value is not None}
     if arguments.in_place and parameters:
         parser.error(
-            "--in-place refreshes what is committed, which is the shipped configuration: leave the parameters out"
+            "--in-place refreshes what is committed, which is the shipped configuration: leave the "
+            "parameters out"
         )
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) if arguments.in_place else Path(arguments.out)
@@ -238,7 +243,8 @@ def main(arguments=None):
                 write_overview(DATA / "overview.png")
     for result in results:
         print(
-            f"{'FAILED' if result['error'] else 'ok':6}  {result['seconds']:5.0f} s  {result['name']}"
+            f"{'FAILED' if result['error'] else 'ok':6}  {result['seconds']:5.0f} s  "
+            f"{result['name']}"
         )
         if result["error"]:
             print(f"        {result['error']}")

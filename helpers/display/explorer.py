@@ -135,9 +135,13 @@ def explore_smoothgrad(model, images: ImageSet, *, target=None) -> Panel:
         scale = (
             ""
             if match == "std"
-            else " (interquartile range matched to the normal's, since it has no standard deviation)"
+            else " (interquartile range matched to the normal's, since it has no standard "
+            "deviation)"
         )
-        noisy = f"{distribution} noise {noise:.2f}{scale}, {'clipped to [0, 1]' if clip else 'not clipped'}"
+        noisy = (
+            f"{distribution} noise {noise:.2f}{scale}, "
+            f"{'clipped to [0, 1]' if clip else 'not clipped'}"
+        )
         drawn = f"{aggregate} of {plural(samples, 'sample')}, {noisy}"
         return (
             row.figure,
@@ -217,7 +221,8 @@ def explore_integrated_gradients(model, images: ImageSet, *, target=None, refere
         used = f"{start}, {plural(steps, 'step')}{' each' if paths > 1 else ''}, {rule} rule"
         return (
             row.figure,
-            f"{subject.about(picture, target)} · {used} · {sums} · {shown(show, percentile, overlay)}",
+            f"{subject.about(picture, target)} · {used} · {sums} · "
+            f"{shown(show, percentile, overlay)}",
         )
 
     picture, target = (
@@ -346,7 +351,10 @@ def explore_path(model, images: ImageSet, *, target=None, baseline="black", n_st
         curve.set_ylim(low - margin, high + margin)
         curve.set_ylabel(f"logit of “{_short(subject.name(subject.targets[picture]))}”", fontsize=9)
         at = f"baseline {baseline}, α = {nodes[step]:.3g}"
-        risen = f"logit {logits[step]:.3f} = the baseline's + {logits[step] - logits[0]:.3f}; sum so far {sums[step]:.3f}"
+        risen = (
+            f"logit {logits[step]:.3f} = the baseline's + {logits[step] - logits[0]:.3f}; sum so "
+            f"far {sums[step]:.3f}"
+        )
         scale = shown(show, percentile, overlay, "the whole path's")
         return row.figure, f"{subject.about(picture)} · {at} · {risen} · {scale}"
 

@@ -124,9 +124,8 @@ class PictureRow:
         """Axes at a place in inches from the figure's lower left corner."""
         across, up = self.figure.get_size_inches()
         ax = self.figure.add_axes((left / across, bottom / up, width / across, height / up))
-        ax.set_title(
-            "", y=1
-        )  # a place of its own, or matplotlib looks for one at every drawing, for a quarter of the time
+        # A place of its own, or matplotlib looks for one at every drawing, for a quarter of the time.
+        ax.set_title("", y=1)
         return ax
 
     def picture(self, place, pixels, title):
@@ -241,7 +240,10 @@ def display_controls(overlay=True):
 
 def shown(show, percentile, overlay=False, whose="the map's"):
     """The end of a status line: the values of the display controls."""
-    return f"{show}{', over the input' if overlay else ''}, colours end at {whose} {percentile:g}th percentile"
+    return (
+        f"{show}{', over the input' if overlay else ''}, colours end at {whose} {percentile:g}th "
+        "percentile"
+    )
 
 
 def plural(n, noun):
@@ -249,7 +251,8 @@ def plural(n, noun):
 
 
 def in_red(error):
-    return f'<pre style="color:#b00020">{html.escape("".join(traceback.format_exception_only(error)))}</pre>'
+    said = html.escape("".join(traceback.format_exception_only(error)))
+    return f'<pre style="color:#b00020">{said}</pre>'
 
 
 class _Upload(widgets.VBox):
@@ -281,8 +284,10 @@ def upload_pictures(folder="my_pictures") -> widgets.VBox:
             status.value = in_red(error)
             raise
         status.value = (
-            f"{len(files)} pictures added. Set <code>IMAGES = {html.escape(repr(str(folder)))}</code> in the parameters cell, "
-            "and a network that knows such pictures, e.g. <code>MODEL = 'resnet50'</code>; then run all cells."
+            f"{len(files)} pictures added. Set <code>IMAGES = "
+            f"{html.escape(repr(str(folder)))}</code> in the parameters cell, "
+            "and a network that knows such pictures, e.g. <code>MODEL = 'resnet50'</code>; then "
+            "run all cells."
         )
 
     button.observe(store, names="value")

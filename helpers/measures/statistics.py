@@ -63,7 +63,10 @@ class Equivalence(NamedTuple):
 
     def __str__(self):
         mean, low, high, n = self.estimate
-        return f"{self.verdict}: {mean:.3f}, 90 % interval [{low:.3f}, {high:.3f}], bound ±{self.bound:g}, {n} pictures"
+        return (
+            f"{self.verdict}: {mean:.3f}, 90 % interval [{low:.3f}, {high:.3f}], bound "
+            f"±{self.bound:g}, {n} pictures"
+        )
 
 
 def mean_over_pictures(values, *, seed=0) -> Estimate:
@@ -191,7 +194,8 @@ def not_worse_than_best(values, *, higher_is_better=True, margin=0.0) -> list:
     }
     if len({row.shape for row in table.values()}) != 1:
         raise ValueError(
-            f"every setting needs values of the same pictures, found { {k: v.shape for k, v in table.items()} }"
+            "every setting needs values of the same pictures, found "
+            f"{ {k: v.shape for k, v in table.items()} }"
         )
     if not margin >= 0:
         raise ValueError(f"margin must be at least 0, found {margin!r}")
@@ -227,7 +231,8 @@ def log_log_slope(counts, values) -> np.ndarray:
         or len(np.unique(counts)) != len(counts)
     ):
         raise ValueError(
-            f"values must be (N, K) for K distinct counts above 0, found {values.shape} for {counts.tolist()}"
+            f"values must be (N, K) for K distinct counts above 0, found {values.shape} for "
+            f"{counts.tolist()}"
         )
     if (values <= 0).any():
         raise ValueError(
@@ -276,7 +281,8 @@ def _values(values, dimensions=(1, 2), least=2):
     ):
         shape = " or ".join({1: "(N,)", 2: "(S, N)"}[d] for d in dimensions)
         raise ValueError(
-            f"expected at least {'two finite values' if least == 2 else 'one finite value'}, one a picture, as {shape}, "
+            f"expected at least {'two finite values' if least == 2 else 'one finite value'}, one a "
+            f"picture, as {shape}, "
             f"found shape {values.shape}, {np.isfinite(values).sum()} of them finite"
         )
     return values

@@ -263,7 +263,10 @@ def gpu_section(rounds):
     """The table of times on a GPU, and how well bf16 maps agree with float32 ones; or a line that
     says why not."""
     if not torch.cuda.is_available():
-        return "No GPU at hand: the table for ResNet-50 on CUDA, float32 and bf16 autocast, was skipped."
+        return (
+            "No GPU at hand: the table for ResNet-50 on CUDA, float32 and bf16 autocast, was "
+            "skipped."
+        )
     lines = [f"On {torch.cuda.get_device_name()}, otherwise as above."]
     for dtype in (None, torch.bfloat16):
         with torch.autocast("cuda", dtype) if dtype else nullcontext():
@@ -294,7 +297,8 @@ def _where():
 def time_section(rounds):
     return "\n".join(
         [
-            f"{_where()}, float32, one picture, n = {N} gradients a map, medians of {rounds} interleaved rounds. The ratio is the "
+            f"{_where()}, float32, one picture, n = {N} gradients a map, medians of {rounds} "
+            "interleaved rounds. The ratio is the "
             "median over rounds of the time divided by bare PyTorch's in the same round.",
             "",
             *_markdown(TIME_HEAD, time_table(NETWORKS, rounds)),

@@ -23,6 +23,7 @@ from helpers.measures.quality import dilate, pair_contrast, pixel_auc, relevance
 from helpers.measures.scoring import score
 from helpers.measures.statistics import mean_over_seeds
 from helpers.studies import compute as studies
+from helpers.studies import store
 from helpers.studies.compute import compute, measure_here, recompute
 from helpers.studies.registry import Study
 from helpers.studies.store import Results, estimate, load_results
@@ -87,7 +88,9 @@ def world(monkeypatch, tmp_path):
         pixels = labels.float()[:, None, None, None].expand(7, 1, 2, 2)
         return ImageSet(pixels, tuple("abcdefg"), {"shape": labels, "letter": labels})
 
-    monkeypatch.setattr(studies, "STUDIES", {"fake": Study(fake, 5, "tune")})
+    known = {"fake": Study(fake, 5, "tune")}
+    for module in (studies, store):
+        monkeypatch.setattr(module, "STUDIES", known)
     monkeypatch.setattr(studies, "load_images", seven)
     monkeypatch.setattr(studies, "load_model", lambda name, *, seed, device: Fixed(name, seed))
     monkeypatch.setattr(
@@ -291,7 +294,10 @@ class TestRecompute:
     def test_what_compute_wrote_passes(self, world, results):
         world.calls.clear()
         seen = {recompute(results, n=2, seed=seed) for seed in range(8)}
-        line = "2 pictures of scenes, training seed {}: 3 measures × 2 settings computed again agree with the stored ones"
+        line = (
+            "2 pictures of scenes, training seed {}: 3 measures × 2 settings computed again agree "
+            "with the stored ones"
+        )
         assert seen & {line.format(seed) for seed in range(3)}
         assert len(seen) > 2 and all(
             len(numbers) == 2 for _, _, numbers, _ in world.calls
@@ -366,7 +372,7 @@ class TestRecompute:
         ],
     )
     def test_other_settings_or_measures_fail(self, world, results, change):
-        with pytest.raises(AssertionError, match=r"have changed: python -m helpers\.studies fake"):
+        with pytest.raises(AssertionError, match=r"have changed: python -m helpers studies fake"):
             recompute(change(results))
 
 

@@ -21,7 +21,8 @@ def read_marks(path) -> dict[tuple[str, str, str], dict]:
     rows = csv.DictReader(io.StringIO(text), delimiter=delimiter)
     if missing := set(MARK_COLUMNS) - set(rows.fieldnames or ()):
         raise ValueError(
-            f"{path} lacks the columns {', '.join(sorted(missing))}: restore them, or move the file away"
+            f"{path} lacks the columns {', '.join(sorted(missing))}: restore them, or move the "
+            "file away"
         )
     found = {}
     for row in rows:

@@ -223,7 +223,8 @@ def _walled(course, root, command, limits, slot):
     for path in _visible():
         if path.is_symlink():
             steps.append(
-                f"mkdir -p .{shlex.quote(str(path.parent))}; cp -P {shlex.quote(str(path))} .{shlex.quote(str(path))}"
+                f"mkdir -p .{shlex.quote(str(path.parent))}; cp -P {shlex.quote(str(path))} "
+                f".{shlex.quote(str(path))}"
             )
         else:
             steps += _bind(path, path)
@@ -232,7 +233,8 @@ def _walled(course, root, command, limits, slot):
         "mount -t proc -o nosuid,nodev,noexec proc proc",
         *(f"touch dev/{name}; mount --bind /dev/{name} dev/{name}" for name in _DEVICES),
         f"mount -t tmpfs -o {owner}nosuid,nodev,mode=755,size={limits.disk} scratch .{_COURSE}",
-        f"mkdir .{_COURSE}/notebooks .{_COURSE}/tmp; ln -s {_COURSE}/tmp tmp; ln -s {_COURSE}/tmp dev/shm",
+        f"mkdir .{_COURSE}/notebooks .{_COURSE}/tmp; ln -s {_COURSE}/tmp tmp; ln -s {_COURSE}/tmp "
+        "dev/shm",
         f"cp -r {shlex.quote(str(course / 'tmp'))}/. .{_COURSE}/tmp"
         if (course / "tmp").is_dir()
         else "true",
@@ -290,9 +292,15 @@ def _fixed(course):
 
 def _bind(source, target):
     source, target = shlex.quote(str(source)), shlex.quote(f".{target}")
-    make = f"if [ -d {source} ]; then mkdir -p {target}; else mkdir -p $(dirname {target}); touch {target}; fi"
+    make = (
+        f"if [ -d {source} ]; then mkdir -p {target}; else mkdir -p $(dirname {target}); touch "
+        f"{target}; fi"
+    )
     # noexec only where the source demands it: a namespace may not take that flag away.
-    read_only = f"mount -o remount,bind,ro,nosuid,nodev {target} || mount -o remount,bind,ro,nosuid,nodev,noexec {target}"
+    read_only = (
+        f"mount -o remount,bind,ro,nosuid,nodev {target} || mount -o "
+        f"remount,bind,ro,nosuid,nodev,noexec {target}"
+    )
     return [make, f"mount --bind {source} {target}", read_only]
 
 

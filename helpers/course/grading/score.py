@@ -198,7 +198,10 @@ def _judge(task, given, session, killed):
         raise
     except Exception as error:  # a form of answer that the judge did not foresee
         where = traceback.extract_tb(error.__traceback__)[-1]
-        reason = f"the answer could not be scored: {type(error).__name__}: {str(error)[:300]} ({where.name})"
+        reason = (
+            f"the answer could not be scored: {type(error).__name__}: {str(error)[:300]} "
+            f"({where.name})"
+        )
         rest = task.points - sum(check["points"] for check in record["checks"])
         record["checks"].append(
             {"text": "the remaining checks", "points": rest, "earned": 0, "reason": reason}

@@ -247,9 +247,15 @@ def keys(answer, expected) -> str | None:
     if answer.problem:
         return answer.problem
     if answer.kind != "dict":
-        return f"a dict was expected, found {'an array' if answer.kind == 'array' else 'a ' + answer.kind}"
+        return (
+            "a dict was expected, found "
+            f"{'an array' if answer.kind == 'array' else 'a ' + answer.kind}"
+        )
     if set(answer.arrays) != set(map(str, expected)):
-        return f"keys {', '.join(sorted(answer.arrays))}, where {', '.join(map(str, expected))} were expected"
+        return (
+            f"keys {', '.join(sorted(answer.arrays))}, where {', '.join(map(str, expected))} were "
+            "expected"
+        )
     return None
 
 
@@ -258,5 +264,8 @@ def gradients(answer, expected) -> str | None:
     if answer.problem:
         return answer.problem
     if answer.gradients != expected:
-        return f"the network was asked for {answer.gradients} gradients of a picture, where {expected} are needed"
+        return (
+            f"the network was asked for {answer.gradients} gradients of a picture, where "
+            f"{expected} are needed"
+        )
     return None

@@ -1,7 +1,7 @@
 """Opening a notebook in Colab: the cell it begins with, its badge, and what Colab lacks.
 
-python -m helpers colab      # writes both anew into every notebook and the README, after
-pyproject.toml has changed
+python -m helpers colab    # writes both anew into every notebook and the README, after
+                           # pyproject.toml has changed
 
 The repository's address and version stand in pyproject.toml and nowhere else; the revision fetched
 is the version's tag. In Colab this module is imported before anything is installed, so it needs the
@@ -140,10 +140,17 @@ def _version(name):
 
 
 def main(arguments=None):
+    import argparse
+
     import nbformat
 
     from helpers.files import written_whole
 
+    argparse.ArgumentParser(
+        prog="python -m helpers colab",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).parse_args(arguments)
     readme = ROOT / "README.md"
     texts = {
         readme: _BADGE.sub(

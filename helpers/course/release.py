@@ -1,5 +1,6 @@
-"""Write what students get: python -m helpers release [--out build/release] [--repository
-https://github.com/COURSE/HANDOUT]
+"""Write what students get.
+
+python -m helpers release --repository https://github.com/COURSE/HANDOUT    # to build/release
 
 The notebooks with solutions, observations and outputs cleared, the helpers and the data, and a
 README. The solutions, the tests and the grader stay behind. In Colab the notebooks fetch the

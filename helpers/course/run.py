@@ -1,9 +1,8 @@
 """Re-execute the notebooks and write them as pages.
 
-python -m helpers run                                                   # all of them, to build/
-python -m helpers run --model squeezenet1_1 --images my_pictures        # on another network and
-other pictures python -m helpers run --in-place                                        # refresh the
-outputs that are committed
+python -m helpers run                                   # all of them, to build/
+python -m helpers run --model resnet50 --images mine    # on another network and other pictures
+python -m helpers run --in-place                        # refresh the outputs that are committed
 """
 
 import argparse

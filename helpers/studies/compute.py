@@ -1,8 +1,9 @@
 """Measurements too long for a notebook: computed once, the value of every picture kept in a small
 file in data/.
 
-python -m helpers studies noise_strength        # one study, to data/study-noise_strength.npz; goes
-on where it was stopped python -m helpers studies                       # all of them
+python -m helpers studies noise_strength    # one, to data/study-noise_strength.npz; goes on where
+                                            # it was stopped
+python -m helpers studies                   # all of them
 
 A study is a function (model, images, target, seeds) → {setting: {measure: (N,) tensor}}: what it
 finds for N pictures, each with a noise seed of its own. It is asked for both networks, all training

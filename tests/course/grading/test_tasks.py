@@ -1,6 +1,7 @@
 """The tasks, their functions called in this process: right answers earn everything, wrong ones lose
 what they should."""
 
+import inspect
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,12 +9,12 @@ import pytest
 import torch
 from solutions import right
 
-from helpers.attribution.integrated_gradients import integrated_gradients
+import helpers
 from helpers.attribution.smoothgrad import smoothgrad
 from helpers.course.grading.score import ASSIGNMENTS, BY_HAND, TASKS, points_of
 from helpers.course.grading.session import Answer, Session
 from helpers.course.grading.student import RemoteModel, call
-from helpers.course.grading.tasks import Given, arguments, relative_error
+from helpers.course.grading.tasks import Given, arguments, of, relative_error
 
 BY_NAME = {task.name: task for task in TASKS}
 
@@ -98,12 +99,14 @@ def test_a_result_written_down_earns_nothing(given, task):
 
 WRONG = {
     "my_gradient": (
-        "return -0 + torch.autograd.grad(model(p := pixels.clone().requires_grad_()).max(1).values.sum(), p)[0]",
+        "return -0 + torch.autograd.grad(model(p := "
+        "pixels.clone().requires_grad_()).max(1).values.sum(), p)[0]",
         "predicted class",
         1,
     ),
     "my_smoothgrad": (
-        "return sum(my_gradient(model, pixels + noise * f, target).abs() for f in fields) / len(fields)",
+        "return sum(my_gradient(model, pixels + noise * f, target).abs() for f in fields) / "
+        "len(fields)",
         "absolute",
         1,
     ),
@@ -152,8 +155,6 @@ WRONG = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_answer_loses_points_for_a_reason(given, name):
-    import inspect
-
     body, reason, most = WRONG[name]
     namespace = right()
     signature = inspect.signature(namespace[name])
@@ -163,18 +164,130 @@ def test_a_wrong_answer_loses_points_for_a_reason(given, name):
     assert any(reason in (text or "") for text in reasons.values()), reasons
 
 
-@pytest.mark.parametrize(
-    "name, helper",
-    [("my_smoothgrad", smoothgrad), ("my_integrated_gradients", integrated_gradients)],
-)
-def test_the_helper_that_would_answer_is_blocked(given, name, helper):
-    """Also where it was imported under another name before."""
-    namespace = {name: lambda model, pixels, target, *_: helper(model, pixels, target)}
-    reasons, earned = judged(given, BY_NAME[name], namespace)
-    assert earned == 0 and all("blocked" in reason for reason in reasons.values())
-    assert helper(given.network, given.pixels.double(), given.target).shape == given.pixels.shape, (
-        "and is free again"
+# Task → (the helper that would answer it, its module, the answer written with it).
+HELPERS = {
+    "my_gradient": ("saliency", "attribution.gradients", "f(model, pixels, target)"),
+    "my_smoothgrad": (
+        "smoothgrad",
+        "attribution.smoothgrad",
+        "f(model, pixels, target, n_samples=len(fields), noise=noise)",
+    ),
+    "my_noise_study": (
+        "smoothgrad",
+        "attribution.smoothgrad",
+        "torch.stack([f(model, pixels, target, n_samples=len(fields), noise=s) for s in "
+        "strengths])",
+    ),
+    "my_counts": (
+        "smoothgrad",
+        "attribution.smoothgrad",
+        "{n: f(model, pixels, target, n_samples=n, noise=noise) for n in counts}",
+    ),
+    "my_noise": (
+        "noise_field",
+        "noise",
+        "f(shape, int(generator.integers(2**32)), 0, distribution=distribution)",
+    ),
+    "my_aggregate": (
+        "make_accumulator",
+        "attribution.aggregates",
+        "[(a := f(how, len(gradients))), [a.update(g) for g in gradients]] and a.result()",
+    ),
+    "my_integrated_gradients": (
+        "integrated_gradients",
+        "attribution.integrated_gradients",
+        "f(model, pixels, target, baseline=baseline, n_steps=n_steps)",
+    ),
+    "my_baseline": (
+        "make_baseline",
+        "attribution.integrated_gradients",
+        "f(name, lambda x: x, pixels, seed=int(generator.integers(2**32)))",
+    ),
+    "my_expected_gradients": (
+        "integrated_gradients",
+        "attribution.integrated_gradients",
+        "f(model, pixels, target, baseline='samples', references=references, n_steps=n_steps)",
+    ),
+    "my_nodes": ("nodes_and_weights", "attribution.integrated_gradients", "f(rule, n)"),
+    "my_steps": (
+        "integrated_gradients",
+        "attribution.integrated_gradients",
+        "{n: f(model, pixels, target, baseline=baseline, n_steps=n) for n in steps}",
+    ),
+    "my_retained_accuracy": (
+        "retained_accuracy",
+        "measures.faithfulness",
+        "f(model, pixels, maps, fractions, target=target).float().mean(0)",
+    ),
+    "my_steps_quality": (
+        "retained_accuracy",
+        "measures.faithfulness",
+        "torch.stack([f(model, pixels, n * pixels, fractions, target=target) for n in steps])",
+    ),
+}
+PATHS = {
+    "from the module": "from helpers.{module} import {name} as f",
+    "from the package": "from helpers import {name} as f",
+    "as an attribute": "import helpers.{module}\nf = helpers.{module}.{name}",
+    "by text": "import importlib\n"
+    "f = getattr(importlib.import_module('helpers.{module}'), '{name}')",
+    "from sys.modules": "import sys\nf = vars(sys.modules['helpers.{module}'])['{name}']",
+    "in a default": "from helpers.{module} import {name}\nf = lambda *a, g={name}, **k: g(*a, **k)",
+    "in a partial": "import functools\nfrom helpers.{module} import {name}\n"
+    "f = functools.partial({name})",
+}
+
+
+def test_each_task_has_a_helper_that_is_tried():
+    assert set(HELPERS) == {task.name for task in TASKS}
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_the_helper_that_would_answer_is_blocked_by_whatever_path(given, task):
+    name, module, answer = HELPERS[task.name]
+    namespace = right()
+    signature = inspect.signature(namespace[task.name])
+    names = ", ".join(signature.parameters)
+    handed_on = name in helpers.__all__
+    paths = [path for path in PATHS if path != "from the package" or handed_on]
+    for number, path in enumerate(paths):
+        exec(PATHS[path].format(name=name, module=module), namespace)
+        exec(
+            f"def way_{number}{signature}:\n    return {answer.replace('f(', f'f_{number}(')}",
+            namespace,
+        )
+        namespace[f"f_{number}"] = namespace["f"]
+    exec(
+        f"""def {task.name}{signature}:
+    for way in range({len(paths)}):
+        try:
+            globals()["way_" + str(way)]({names})
+        except PermissionError as error:
+            blocked.append((way, str(error)))
+        else:
+            leaks.append(way)
+    raise PermissionError("blocked on every path")""",
+        namespace,
     )
+    namespace |= {"blocked": [], "leaks": []}
+    reasons, earned = judged(given, task, namespace)
+    assert earned == 0 and all("blocked on every path" in reason for reason in reasons.values())
+    assert namespace["leaks"] == [] and {way for way, _ in namespace["blocked"]} == set(
+        range(len(paths))
+    )
+    assert all("is blocked while the function" in error for _, error in namespace["blocked"])
+
+
+def test_a_helper_is_free_again_after_its_task(given):
+    judged(given, BY_NAME["my_smoothgrad"], right())
+    found = smoothgrad(given.network, given.pixels.double(), given.target, n_samples=1)
+    assert found.shape == given.pixels.shape
+
+
+@pytest.mark.parametrize("module, name", [("helpers.noise", "nothing"), ("helpers.no", "field")])
+def test_a_blocked_name_that_does_not_resolve_stops_the_grader(module, name):
+    with pytest.raises((ImportError, AttributeError), match=f"no.*{name}|No module named"):
+        of(module, name)
 
 
 def test_captum_is_blocked_too(given):

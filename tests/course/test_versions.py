@@ -1,7 +1,6 @@
 """Clean environments of other versions, ipywidgets 7.7.1 as in Colab in both: the lowest that
-requirements.txt admits, and Colab's torch beside today's others. Every notebook runs to its end in a
-fake Colab, and the tests pass. Takes several GB and some minutes each."""
-
+requirements.txt admits, and Colab's torch beside the others of today. Every notebook runs to its
+end in a fake Colab, and the tests pass. Takes several GB and some minutes each."""
 import json
 import os
 import re
@@ -26,7 +25,7 @@ def _colab():
     return pinned.sub(lambda line: f"{line[1]}=={COLAB[line[1]]}", REQUIREMENTS)
 
 
-# name → (what it holds, the Pythons that may hold it: the lowest torch has no wheels for newer ones)
+# Name → (what it holds, the Pythons that may hold it: the lowest torch has no newer wheels).
 ENVIRONMENTS = {
     "lowest": (REQUIREMENTS.replace(">=", "=="), ("3.11", "3.12")),
     "colab": (_colab(), ("3.13",)),

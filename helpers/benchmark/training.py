@@ -101,8 +101,7 @@ def train(name, seed, *, epochs=EPOCHS, progress=True):
     that a network still answers on the noisy copies that SmoothGrad shows it.
 
     Cross-entropy on every picture, plus CONSISTENCY times the mean squared difference of the logits
-    of two pictures that
-    share only the part to be named (for the shortcut: only shape and patch).
+    of two pictures that share only the part to be named (for the shortcut: only shape and patch).
     """
     torch.manual_seed(seed)
     model = build_embedded(name).to(memory_format=torch.channels_last)

@@ -2,8 +2,7 @@
 the path under it.
 
 A panel remembers the gradients of the settings seen last, so a move that changes only how they are
-combined or shown
-evaluates none: 50 gradients of a 224-pixel photograph are 30 MB.
+combined or shown evaluates none: 50 gradients of a 224-pixel photograph are 30 MB.
 """
 
 from functools import lru_cache

@@ -89,8 +89,8 @@ class Panel(widgets.VBox):
 
 class PictureRow:
     """A picture and maps of it, side by side in a figure that stays: a redraw sets the data of what
-    is there, in half the time
-    that drawing it anew takes. The layout is fixed: one that adapts would shift under the reader's
+    is there, in half the time that drawing it anew takes. The layout is fixed: one that adapts
+    would shift under the reader's
         hand.
 
     Args:

@@ -199,8 +199,8 @@ def faithfulness(model, images, target, seeds, *, n_samples=STEPS):
 
 def randomisation(model, images, target, seeds, *, n_samples=15):
     """The map of a network that forgets its layers from the top, against the map of the trained one
-    (setting "METHOD, k
-    layers", k of 6): "rank signed", "rank unsigned" and "ssim"; 0 where one of the two is constant,
+    (setting "METHOD, k layers", k of 6): "rank signed", "rank unsigned" and "ssim"; 0 where one of
+    the two is constant,
         as Grad-CAM's may be."""
     found = {}
     names = ("gradient", "guided backprop", "SmoothGrad, σ = 0.15", "IG, black", "Grad-CAM")

@@ -160,8 +160,8 @@ def sample_error(model, images, target, seeds, *, counts=ALL_COUNTS, pairs=PAIRS
 
 def noise_distribution(model, images, target, seeds, *, n_samples=16):
     """SmoothGrad over noise distributions, matched by standard deviation or by interquartile range,
-    and the plain gradient.
-    "normal again" is the normal distribution with other draws: the floor for every difference.
+    and the plain gradient. "normal again" is the normal distribution with other draws: the floor
+    for every difference.
 
     Own measure: "like normal", the correlation with the map of the normal distribution.
     """

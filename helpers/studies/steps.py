@@ -82,8 +82,8 @@ def step_error(
 
 def step_quality(model, images, target, seeds, *, steps=(1, 2, 3, *STEPS)):
     """The common measures of Integrated Gradients from black, by the midpoint rule, over the number
-    of steps; and of the plain
-    gradient. Own measure: "like last", the correlation with the map of the most steps."""
+    of steps; and of the plain gradient. Own measure: "like last", the correlation with the map of
+    the most steps."""
     maps = integrated_gradients_steps(model, images.pixels, target, steps=steps)
     last = maps[max(steps)]
     found = {"gradient": score(model, images, target, saliency(model, images.pixels, target))}

@@ -81,8 +81,8 @@ def summary(student, records, marks, notebooks) -> dict:
 
     Returns:
         {"notebooks": name → {"automatic", "by_hand", "points"}, "totals": assignment → (earned,
-        of), "waiting": marks that
-        nobody gave yet, "missing": names of notebooks not handed in, "problems": [text]}
+        of), "waiting": marks that nobody gave yet, "missing": names of notebooks not handed in,
+        "problems": [text]}
     """
     missing = [name for name in notebooks if records[name]["problem"] == NOT_HANDED_IN]
     result = {"notebooks": {}, "waiting": 0, "missing": missing, "problems": []}

@@ -28,8 +28,8 @@ class BadNotebook(ValueError):
 @dataclass
 class Repaired:
     """cells: {"id", "kind", "source", "of"} in order; ``of`` is the id of the known cell that a
-    student's own cell follows,
-    and of a known cell its own. remarks: what was found out of order."""
+    student's own cell follows, and of a known cell its own. remarks: what was found out of
+    order."""
 
     cells: list[dict]
     remarks: list[str] = field(default_factory=list)

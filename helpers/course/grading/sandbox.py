@@ -50,8 +50,8 @@ _FIRST_UID = 64_000
 @dataclass(frozen=True)
 class Limits:
     """cell: CPU seconds for one cell or one call of a function. idle: seconds asleep without a
-    word. wall, cpu: seconds for the
-    whole process. memory, disk, file: bytes (memory: of all its processes together). processes:
+    word. wall, cpu: seconds for the whole process. memory, disk, file: bytes (memory: of all its
+    processes together). processes:
         threads count too.
 
     A busy machine makes nothing idle: what waits for a processor is not asleep."""

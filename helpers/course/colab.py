@@ -30,17 +30,24 @@ import subprocess
 import sys
 from pathlib import Path
 
-root = next((folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "helpers").is_dir()), None)
+folders = [Path.cwd(), *Path.cwd().parents]
+root = next((folder for folder in folders if (folder / "helpers").is_dir()), None)
 try:
     import google.colab  # noqa: F401
 except ImportError:  # on a machine of your own
-    assert root, "Open this notebook from a checkout of its repository: it needs the helpers/ and data/ beside it."
-    sys.path.insert(0, str(root))  # so that `import helpers` works without an installation
+    assert root, (
+        "Open this notebook from a checkout of its repository: "
+        "it needs the helpers/ and data/ beside it."
+    )
+    # so that `import helpers` works without an installation
+    sys.path.insert(0, str(root))
 else:  # in Colab: fetch the repository, then install what Colab lacks
     root = root or Path.cwd() / "{folder}"
     if not root.exists():
-        clone = "git -c advice.detachedHead=false clone --quiet --depth=1 --branch={revision}"
-        subprocess.run([*clone.split(), "{repository}", str(root)], check=True)
+        clone = "git -c advice.detachedHead=false clone --quiet --depth=1"
+        repository = "{repository}"
+        fetched = ["--branch={revision}", repository, str(root)]
+        subprocess.run([*clone.split(), *fetched], check=True)
     sys.path.insert(0, str(root))
     from helpers.course.colab import install_missing
 

@@ -3,6 +3,7 @@
 import difflib
 import math
 import operator
+from collections.abc import Iterable, Mapping, Set
 
 import numpy as np
 import torch
@@ -33,6 +34,31 @@ def at_least_one(value, name) -> int:
     if value < 1:
         raise ValueError(f"{name} must be at least 1, found {value}")
     return value
+
+
+def one_or_several(setting, name, check):
+    """``({label: value}, several)`` of a setting that may be one value or several, each value as
+    ``check`` returns it.
+
+    Several are a list, tuple, range or array, in its order, or a set, sorted: labelled by
+    themselves, repeats once; or a dict from labels. The label of one value is the setting's name.
+    """
+    if (
+        isinstance(setting, (str, bytes))
+        or not isinstance(setting, Iterable)
+        or getattr(setting, "ndim", 1) == 0
+    ):
+        return {name: check(setting)}, False
+    if isinstance(setting, Mapping):
+        found = {label: check(value) for label, value in setting.items()}
+    else:
+        values = [check(value) for value in setting]
+        if isinstance(setting, Set):
+            values.sort(key=lambda value: value if isinstance(value, int) else str(value))
+        found = dict(zip(values, values, strict=True))
+    if not found:
+        raise ValueError(f"{name} is empty: give one value or several")
+    return found, True
 
 
 def check_range(input_range):

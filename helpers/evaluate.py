@@ -1,15 +1,24 @@
 """Asking a network: in eval mode, in chunks, about inputs that were checked."""
 
+import warnings
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import chain
+from weakref import WeakSet
 
+import numpy as np
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from helpers.checks import at_least_one
 
 _perturbed = ContextVar("perturbed", default=False)  # set by noisy_points
+_warned = WeakSet()  # models whose rows depend on their company
+
+
+class CompanyWarning(UserWarning):
+    """What the model says of one input depends on the others in the batch."""
 
 
 @contextmanager
@@ -25,34 +34,86 @@ def noisy_points():
 
 @contextmanager
 def evaluation(model):
-    """Gradients on, and every submodule in eval mode until the block ends, whatever ends it."""
-    modes = (
-        [(module, module.training) for module in model.modules()]
-        if isinstance(model, nn.Module)
-        else []
-    )
+    """Gradients on, and every submodule in eval mode until the block ends, whatever ends it.
+
+    Weights made under ``inference_mode``, which autograd refuses, are replaced by copies meanwhile.
+    A model whose BatchNorm keeps no running statistics, and so takes them from each batch, is
+    warned of once.
+    """
+    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    modes = [(module, module.training) for module in modules]
+    replaced = [
+        (module, name, value)
+        for module in modules
+        for name, value in chain(module._parameters.items(), module._buffers.items())
+        if value is not None and value.is_inference()
+    ]
+    if any(_goes_by_company(module) for module in modules) and model not in _warned:
+        _warned.add(model)
+        names = [name for name, module in model.named_modules() if _goes_by_company(module)]
+        shown = ", ".join(map(repr, names[:3])) + (", …" if len(names) > 3 else "")
+        warnings.warn(
+            f"BatchNorm without running statistics ({shown}) takes them from each batch: what an "
+            "input gets depends on its company. Give batch_size=1, or train the network with "
+            "track_running_stats=True",
+            CompanyWarning,
+            stacklevel=4,
+        )
     try:
         for module, _ in modes:
             module.training = False
         with torch.inference_mode(False), torch.enable_grad():
+            for module, name, value in replaced:
+                copy = value.clone()
+                is_weight = isinstance(value, nn.Parameter)
+                setattr(module, name, nn.Parameter(copy, False) if is_weight else copy)
             yield
     finally:
         for module, mode in modes:
             module.training = mode
+        for module, name, value in replaced:
+            setattr(module, name, value)
+
+
+def _goes_by_company(module):
+    return isinstance(module, _BatchNorm) and module.running_mean is None
+
+
+def ask(model, points):
+    """The model's output for (B, ...) points, in its own precision: a float32 network takes float64
+    pixels. It gets a copy, which it may change in place."""
+    return model(points.to(dtype_for(model, points.dtype), copy=True))
+
+
+def dtype_for(model, dtype):
+    """What to hand a model: ``dtype`` where some weight has it, or none is known, else that of the
+    first weight."""
+    if not isinstance(model, nn.Module):
+        return dtype
+    own = (w.dtype for w in chain(model.parameters(), model.buffers()) if w.is_floating_point())
+    first = next(own, dtype)
+    return dtype if first == dtype or dtype in own else first
+
+
+def at_least_float32(dtype):
+    """The type to add up in: ``dtype``, or float32 where that is narrower or holds whole
+    numbers."""
+    return torch.promote_types(dtype, torch.float32)
 
 
 def check_pixels(model, pixels, what="pixels"):
     """Raise unless ``pixels`` are finite floating point on the model's device and, for a
     ``Classifier``, within [0, 1]."""
     if not isinstance(pixels, torch.Tensor):
-        raise TypeError(f"{what} must be a torch.Tensor, found {type(pixels).__name__}")
+        remedy = f": torch.from_numpy({what})" if isinstance(pixels, np.ndarray) else ""
+        raise TypeError(f"{what} must be a torch.Tensor, found {type(pixels).__name__}{remedy}")
     if not pixels.is_floating_point():
-        raise TypeError(
-            f"{what} must be floating point, found {pixels.dtype}: for bytes, pixels.float() / 255"
-        )
+        remedy = ": for bytes, pixels.float() / 255" if pixels.dtype == torch.uint8 else ""
+        raise TypeError(f"{what} must be floating point, found {pixels.dtype}{remedy}")
     if pixels.ndim < 1 or pixels.numel() == 0:
         raise ValueError(
-            f"{what} must be a batch (N, ...) of at least one input, found shape {tuple(pixels.shape)}"
+            f"{what} must be a batch (N, ...) of at least one input, found shape "
+            f"{tuple(pixels.shape)}"
         )
     if isinstance(model, nn.Module):
         weights = next(chain(model.parameters(), model.buffers()), None)
@@ -70,20 +131,31 @@ def check_pixels(model, pixels, what="pixels"):
         low, high = float(pixels.min()), float(pixels.max())
         if low < bounds[0] - 1e-6 or high > bounds[1] + 1e-6:
             raise ValueError(
-                f"{what} must lie in [0, 1], found [{low:.3g}, {high:.3g}]: a Classifier normalises inside, so pass "
-                "neither normalised pixels nor bytes up to 255"
+                f"{what} must lie in [0, 1], found [{low:.3g}, {high:.3g}]: a Classifier "
+                "normalises inside, so pass neither normalised pixels nor bytes up to 255"
             )
 
 
 def logits_of(model, pixels, *, batch_size=None) -> torch.Tensor:
-    """The logits (N, K), in chunks, without gradients and in eval mode."""
+    """The logits (N, K), in chunks, without gradients and in eval mode.
+
+    Raises:
+        ValueError: some are NaN or +∞ (−∞ stands for a class that is ruled out).
+    """
     rows = (
         default_batch_size(pixels) if batch_size is None else at_least_one(batch_size, "batch_size")
     )
     with evaluation(model), torch.no_grad():
-        return torch.cat(
-            [checked_logits(model(part), len(part)) for part in pixels.detach().split(rows)]
+        logits = torch.cat(
+            [checked_logits(ask(model, part), len(part)) for part in pixels.detach().split(rows)]
         )
+    bad = (logits.isnan() | (logits == torch.inf)).any(1)
+    if bad.any():
+        raise ValueError(
+            f"the logits of {int(bad.sum())} of {len(bad)} inputs are NaN or infinite, "
+            f"those of number {int(bad.nonzero()[0])} first"
+        )
+    return logits
 
 
 def default_batch_size(pixels) -> int:
@@ -123,5 +195,6 @@ def checked_logits(logits, n_rows, top=0):
 def check_classes(low, high, n_classes):
     if low < 0 or high >= n_classes:
         raise ValueError(
-            f"class {low if low < 0 else high} is out of range: the model has {n_classes} classes, 0 to {n_classes - 1}"
+            f"class {low if low < 0 else high} is out of range: the model has {n_classes} "
+            f"classes, 0 to {n_classes - 1}"
         )

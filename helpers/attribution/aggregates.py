@@ -2,8 +2,8 @@
 
 An accumulator has ``update(gradient)``, ``result()`` and ``needs``, the fewest gradients its result
 makes sense for; ``independent`` is True where it makes sense of independent samples only.
-Write your own the same way and pass it as ``aggregate``: a copy of it is used, so it holds no state
-between calls.
+Those here hold what they add up in float32 at least. Write your own the same way and pass it as
+``aggregate``: a copy of it is used, so it holds no state between calls.
 """
 
 import copy
@@ -11,6 +11,7 @@ import copy
 import torch
 
 from helpers.checks import choose
+from helpers.evaluate import at_least_float32
 
 
 class Mean:
@@ -22,6 +23,7 @@ class Mean:
         self.transform, self.total, self.n = transform, None, 0
 
     def update(self, gradient):
+        gradient = _wide(gradient)
         gradient = gradient if self.transform is None else self.transform(gradient)
         self.total = gradient.clone() if self.total is None else self.total.add_(gradient)
         self.n += 1
@@ -57,6 +59,7 @@ class Variance:
         self.first, self.n = None, 0
 
     def update(self, gradient):
+        gradient = _wide(gradient)
         if self.first is None:
             self.first = gradient.clone()
             self.mean, self.squares = torch.zeros_like(gradient), torch.zeros_like(gradient)
@@ -83,7 +86,7 @@ class TrimmedMean:
         self.proportion, self.gradients = proportion, []
 
     def update(self, gradient):
-        self.gradients.append(gradient.clone())
+        self.gradients.append(_wide(gradient).clone())
 
     def cut(self, n):
         return int(self.proportion * n)
@@ -108,6 +111,10 @@ class Median(TrimmedMean):
         return (n - 1) // 2
 
 
+def _wide(gradient):
+    return gradient.to(at_least_float32(gradient.dtype))
+
+
 AGGREGATES = {
     "mean": Mean,
     "mean_abs": lambda: Mean(torch.abs),
@@ -122,21 +129,23 @@ SmoothGrad² (Hooker et al. 2019, arXiv:1806.10758), ``variance`` VarGrad; ``mea
 ``trimmed_mean`` are signed, the rest are not."""
 
 
+def check_aggregate(aggregate):
+    """A name of ``AGGREGATES`` or an accumulator, as it is, or an error that says what there is."""
+    if isinstance(aggregate, str):
+        return choose(aggregate, AGGREGATES, "aggregate")
+    if isinstance(aggregate, type) or not all(hasattr(aggregate, f) for f in ("update", "result")):
+        raise TypeError(
+            f"aggregate must be one of {', '.join(AGGREGATES)} or an object with update and "
+            f"result, found {aggregate!r}"
+        )
+    return aggregate
+
+
 def make_accumulator(aggregate, n_gradients):
     """A fresh accumulator for a name or an accumulator object; an error if so few gradients are too
     few for it."""
-    if isinstance(aggregate, str):
-        accumulator = AGGREGATES[choose(aggregate, AGGREGATES, "aggregate")]()
-    elif (
-        not isinstance(aggregate, type)
-        and hasattr(aggregate, "update")
-        and hasattr(aggregate, "result")
-    ):
-        accumulator = copy.deepcopy(aggregate)
-    else:
-        raise TypeError(
-            f"aggregate must be one of {', '.join(AGGREGATES)} or an object with update and result, found {aggregate!r}"
-        )
+    named = isinstance(check_aggregate(aggregate), str)
+    accumulator = AGGREGATES[aggregate]() if named else copy.deepcopy(aggregate)
     if n_gradients < (needs := getattr(accumulator, "needs", 1)):
         raise ValueError(f"{aggregate!r} needs at least {needs} samples, found {n_gradients}")
     return accumulator

@@ -11,7 +11,15 @@ from tqdm.auto import tqdm
 
 from helpers.attribution.targets import resolve_target
 from helpers.checks import at_least_one, choose
-from helpers.evaluate import checked_logits, default_batch_size, evaluation, noisy_points
+from helpers.evaluate import (
+    ask,
+    at_least_float32,
+    checked_logits,
+    default_batch_size,
+    dtype_for,
+    evaluation,
+    noisy_points,
+)
 
 REDUCTIONS = ("signed", "unsigned")
 
@@ -35,12 +43,12 @@ def saliency(model, pixels, target=None):
 
     Raises:
         TypeError, ValueError: input of the wrong type, shape, range or device, or a class that does
-            not exist.
+            not exist; a logit or gradient that is NaN or infinite.
     """
     with evaluation(model):
         target = resolve_target(model, pixels, target)
         (gradient,) = stream(model, target, lambda _: pixels, 1)
-    return gradient
+    return in_own_dtype(gradient, pixels.dtype)
 
 
 def stream(
@@ -52,9 +60,10 @@ def stream(
     attribution=saliency,
     batch_size=None,
     progress=False,
+    place=lambda number, row: f"input {row}",
 ) -> Iterator[torch.Tensor]:
     """Yield the attribution at ``point(0)``, …, ``point(n_points - 1)``, in order: the loop under
-    every method here.
+    every method here. In float32 at least, since what follows adds them up.
 
     Args:
         target: (N,) classes, from ``resolve_target``.
@@ -65,8 +74,12 @@ def stream(
             memory for the gradient; a callable gets one point of all N inputs at a time, and does
             its own batching.
         progress: show a tqdm bar over the points (a str becomes its label).
+        place: a point's number and a row of it → what an error calls them.
 
-    Must be consumed within ``evaluation(model)``.
+    Must be consumed within ``evaluation(model)``, and to its end: the last chunk is checked there.
+
+    Raises:
+        ValueError: a logit or a gradient is NaN or infinite.
     """
     n, top = len(target), int(target.max())
     first = point(0)
@@ -80,12 +93,20 @@ def stream(
 
     def evaluate(part, classes):
         if attribution is saliency:
-            return input_gradient(model, part, classes, top)
+            return _gradient_and_logit(model, part, classes, top)
         with noisy_points():
-            return _checked_map(attribution(model, part, classes), part)
+            return _checked_map(attribution(model, part, classes), part), classes  # finite ones
+
+    def check(start, maps, logits, finite):
+        if not finite:
+            bad = ~(_rows(maps).isfinite().all(1) & logits.isfinite())
+            if bad.any():  # else finite values have an infinite sum
+                number, row = divmod(int(bad.nonzero()[0]), n)
+                raise ValueError(_NOT_FINITE.format(place=place(start + number, row)))
 
     label = progress if isinstance(progress, str) else None
     with tqdm(total=n_points, desc=label, disable=not progress, leave=False) as bar:
+        last = None
         for start in range(0, n_points, together):
             numbers = range(start, min(start + together, n_points))
             points = (
@@ -95,36 +116,70 @@ def stream(
             )
             parts = -(-len(points) // rows)
             classes = target.repeat(len(numbers))
-            maps = [
+            found = [
                 evaluate(*part)
                 for part in zip(points.chunk(parts), classes.chunk(parts), strict=True)
             ]
+            maps, logits = found[0] if parts == 1 else map(torch.cat, zip(*found, strict=True))
+            maps = maps.detach().to(at_least_float32(maps.dtype))
+            if last:  # looked at when the next chunk is under way, so that a GPU need not wait
+                check(*last)
+            last = start, maps, logits, (_rows(maps).sum(1) + logits).isfinite().all()
             bar.update(len(numbers))
-            yield from (maps[0] if parts == 1 else torch.cat(maps)).detach().split(n)
+            yield from maps.split(n)
+        check(*last)
+
+
+def in_own_dtype(maps, dtype) -> torch.Tensor:
+    """Maps added up in float32 at least, back in the ``dtype`` of the pixels, unless one of their
+    values would become 0 or infinite there: then as they are.
+
+    Raises:
+        ValueError: values are infinite or NaN although every gradient was finite.
+    """
+    if not isinstance(maps, torch.Tensor) or not maps.is_floating_point():
+        return maps  # an accumulator of one's own
+    if not maps.sum().isfinite() and not maps.isfinite().all():
+        raise ValueError(f"the map overflows {maps.dtype}: give pixels.double(), or smaller logits")
+    own = maps.to(dtype)
+    return own if own is maps or (own.isfinite() & ((own == 0) == (maps == 0))).all() else maps
 
 
 def input_gradient(model, points, target, top=None):
     """∂ logit[target] / ∂ point for (B, ...) points and (B,) classes, with no checks of the points.
     ``top``: the largest class, where the caller knows it, so that a GPU need not be asked for every
         chunk."""
-    points = (points.clone() if points.is_inference() else points).detach().requires_grad_()
+    return _gradient_and_logit(model, points, target, top)[0]
+
+
+def _gradient_and_logit(model, points, target, top=None):
+    points = (points.clone() if points.is_inference() else points).detach()
+    points = points.to(dtype_for(model, points.dtype)).requires_grad_()
     with torch.enable_grad():
         logits = checked_logits(
-            model(points), len(points), int(target.max()) if top is None else top
+            ask(model, points), len(points), int(target.max()) if top is None else top
         )
         if not logits.requires_grad:
             raise ValueError(_NO_GRADIENT)
-        (gradient,) = torch.autograd.grad(
-            logits.gather(1, target[:, None]).sum(), points, allow_unused=True
-        )
+        explained = logits.gather(1, target[:, None])[:, 0]
+        (gradient,) = torch.autograd.grad(explained.sum(), points, allow_unused=True)
     if gradient is None:
         raise ValueError(_NO_GRADIENT)
-    return gradient
+    return gradient, explained.detach()
 
 
+def _rows(maps):
+    return maps.reshape(len(maps), -1)
+
+
+_NOT_FINITE = (
+    "the explained logit, or its gradient, is NaN or infinite at {place}: a root, a logarithm or a "
+    "division there, or numbers too large for the model's precision. Leave that point out (another "
+    "baseline or rule, less noise), or give the model and the pixels in float32 or float64"
+)
 _NO_GRADIENT = (
-    "the logits do not depend on the input through autograd, so there is no gradient to explain them with: does the "
-    "model detach its input, leave torch (numpy), or run under no_grad?"
+    "the logits do not depend on the input through autograd, so there is no gradient to explain "
+    "them with: does the model detach its input, leave torch (numpy), or run under no_grad?"
 )
 
 
@@ -142,6 +197,7 @@ def _checked_map(values, points):
         )
     if len(values) != len(points):
         raise ValueError(
-            f"the attribution must return a map for each of {len(points)} inputs, found {tuple(values.shape)}"
+            f"the attribution must return a map for each of {len(points)} inputs, found "
+            f"{tuple(values.shape)}"
         )
     return values

@@ -5,6 +5,7 @@ Sundararajan, Taly and Yan 2017, arXiv:1703.01365.
 """
 
 import warnings
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -12,10 +13,12 @@ import torch
 from scipy.ndimage import gaussian_filter
 from scipy.special import roots_legendre
 
-from helpers.attribution.gradients import stream
+from helpers.attribution.gradients import in_own_dtype, stream
 from helpers.attribution.targets import resolve_target
-from helpers.checks import at_least_one, check_range, check_seed, choose
+from helpers.checks import at_least_one, check_range, check_seed, choose, one_or_several
 from helpers.evaluate import (
+    ask,
+    at_least_float32,
     check_pixels,
     default_batch_size,
     evaluation,
@@ -23,7 +26,7 @@ from helpers.evaluate import (
     one_class,
 )
 
-RULES = ("midpoint", "left", "right", "trapezoid", "gauss_legendre")
+RULES = ("midpoint", "left", "right", "trapezoid", "gauss_legendre", "endpoints")
 BASELINES = ("black", "white", "mean", "blur", "noise", "farthest", "adversarial", "samples")
 BLUR_SIGMA = 0.1  # of the shorter side
 PGD = {"radius": 0.1, "step_size": 0.02, "step_num": 20}  # shares of the input range, and steps
@@ -70,9 +73,12 @@ def integrated_gradients(
         baseline: a name from ``BASELINES`` (see ``make_baseline``), or a tensor of the shape of
             ``pixels`` or of one input; "samples" averages the integrals from each of ``references``
             (expected gradients, Erion et al. 2021, arXiv:1906.10670), ``n_steps`` each.
-        n_steps: gradient evaluations for each input (and reference).
-        rule: "midpoint", "left", "right", "trapezoid" (n_steps ≥ 2) or "gauss_legendre"; weights
-            sum to 1 for all.
+        n_steps: gradient evaluations for each input (and reference); several (a list, tuple, range,
+            set or array) are taken from one pass over their nodes, {n_steps: map}: a node that
+            several of them share is evaluated once.
+        rule: "midpoint", "left", "right", "trapezoid" (n_steps ≥ 2), "gauss_legendre" or
+            "endpoints" (the plain mean over ``linspace(0, 1, n_steps)``, both ends counted whole);
+            weights sum to 1 for all. Several, likewise: {rule: map}.
         references: (R, ...) inputs, for ``baseline="samples"``.
         input_range: (low, high) of the inputs: what black, white, farthest, noise and adversarial
             mean.
@@ -80,54 +86,31 @@ def integrated_gradients(
         seed: of the "noise" baseline; an int, or N of them.
 
     Returns:
-        (N, ...): signed, in logits.
+        (N, ...): signed, in logits. Added up in float32 at least, and in the dtype of ``pixels``
+            unless a value would become 0 or infinite there. Of several n_steps or rules a dict of
+            them, in the order given, a set's sorted.
 
     Raises:
         TypeError, ValueError: as ``saliency``; n_steps < 1; an unknown rule or baseline; a baseline
-            of another shape.
+            of another shape; several n_steps and several rules at once.
     """
-    return integrated_gradients_steps(
+    steps, by_steps = one_or_several(n_steps, "n_steps", lambda n: at_least_one(n, "n_steps"))
+    rules, by_rule = one_or_several(rule, "rule", lambda name: choose(name, RULES, "rule"))
+    if by_steps and by_rule:
+        raise ValueError(
+            "n_steps and rule name several each, and a call varies one setting: give one of them a "
+            "single value, or every sum to integrated_gradients_nodes"
+        )
+    nodes = {
+        label if by_steps else rule_label: nodes_and_weights(rule, n)
+        for label, n in steps.items()
+        for rule_label, rule in rules.items()
+    }
+    maps = integrated_gradients_nodes(
         model,
         pixels,
         target,
-        steps=(n_steps,),
-        baseline=baseline,
-        rule=rule,
-        references=references,
-        input_range=input_range,
-        batch_size=batch_size,
-        seed=seed,
-        progress=progress,
-    )[at_least_one(n_steps, "n_steps")]
-
-
-def integrated_gradients_steps(
-    model,
-    pixels,
-    target=None,
-    *,
-    steps=(5, 10, 20, 50, 100, 200),
-    baseline="black",
-    rule="midpoint",
-    references=None,
-    input_range=(0.0, 1.0),
-    batch_size=None,
-    seed=0,
-    progress=False,
-) -> dict[int, torch.Tensor]:
-    """``integrated_gradients`` for several numbers of steps, {n_steps: map}; a node that several of
-    them share is evaluated once.
-
-    Args: as ``integrated_gradients``, with ``steps`` instead of ``n_steps``.
-    """
-    steps = sorted({at_least_one(n, "n_steps") for n in steps})
-    if not steps:
-        raise ValueError("steps must name at least one number of steps, found none")
-    return integrated_gradients_nodes(
-        model,
-        pixels,
-        target,
-        nodes={n: nodes_and_weights(rule, n) for n in steps},
+        nodes=nodes,
         baseline=baseline,
         references=references,
         input_range=input_range,
@@ -135,6 +118,7 @@ def integrated_gradients_steps(
         seed=seed,
         progress=progress,
     )
+    return maps if by_steps or by_rule else maps["rule"]
 
 
 def integrated_gradients_nodes(
@@ -168,7 +152,8 @@ def integrated_gradients_nodes(
             ]
         else:
             origins = _check_references(model, pixels, references)
-        maps = [torch.zeros_like(pixels) for _ in nodes]
+        wide = pixels.to(at_least_float32(pixels.dtype))
+        maps = [torch.zeros_like(wide) for _ in nodes]
         for number, origin in enumerate(origins):
             label = (
                 f"reference {number + 1} of {len(origins)}"
@@ -179,8 +164,8 @@ def integrated_gradients_nodes(
                 model, pixels, target, origin, positions, weights, batch_size, label
             )
             for total, gradient_sum in zip(maps, sums, strict=True):
-                total += (pixels - origin) * gradient_sum / len(origins)
-    return dict(zip(nodes, maps, strict=True))
+                total += (wide - origin) * gradient_sum / len(origins)
+    return {name: in_own_dtype(each, pixels.dtype) for name, each in zip(nodes, maps, strict=True)}
 
 
 def path_gradient(
@@ -204,7 +189,7 @@ def path_gradient(
         (mean,) = _weighted_sums(
             model, pixels.detach(), target, origin, nodes, weights[None], batch_size, False
         )
-    return mean
+    return in_own_dtype(mean, pixels.dtype)
 
 
 def converged_integrated_gradients(
@@ -246,7 +231,8 @@ def converged_integrated_gradients(
         target = resolve_target(model, pixels, target, batch_size=batch_size)
         pixels = pixels.detach()
         origin = make_baseline(baseline, model, pixels, target, seed=seed, input_range=input_range)
-        rise = _rise(model, pixels, origin, target, batch_size)
+        span = pixels.to(at_least_float32(pixels.dtype)) - origin
+        rise = _rise(model, pixels, origin, target, batch_size).to(span.dtype)
 
         def gradient_mean(active, nodes):
             weights = np.full((1, len(nodes)), 1 / len(nodes))
@@ -259,19 +245,20 @@ def converged_integrated_gradients(
                 weights,
                 batch_size,
                 False,
+                active,
             )
             return mean
 
         active = torch.arange(len(pixels), device=pixels.device)
-        attribution, gap = torch.zeros_like(pixels), torch.full_like(rise, torch.inf)
+        attribution, gap = torch.zeros_like(span), torch.full_like(rise, torch.inf)
         n_steps = torch.zeros(len(pixels), dtype=torch.int64, device=pixels.device)
         intervals, means = 1, gradient_mean(active, np.array([0.0, 1.0]))
-        previous = (pixels - origin) * means
+        previous = span * means
         while len(active) and 2 * intervals + 1 <= max_steps:
             middles = (np.arange(intervals) + 0.5) / intervals
             means = (means + gradient_mean(active, middles)) / 2
             intervals *= 2
-            current = (pixels[active] - origin[active]) * means
+            current = span[active] * means
             attribution[active], n_steps[active] = current, intervals + 1
             gap[active] = (_sum(current) - rise[active]).abs() / rise[active].abs().clamp_min(
                 GAP_FLOOR
@@ -282,13 +269,14 @@ def converged_integrated_gradients(
         if len(active):
             numbers = ", ".join(map(str, active[:10].tolist())) + ("…" if len(active) > 10 else "")
             warnings.warn(
-                f"{len(active)} of {len(pixels)} inputs did not converge to {tolerance:g} in {intervals + 1} gradients, and "
-                f"the next doubling would pass max_steps={max_steps} (numbers {numbers}; largest relative gap "
+                f"{len(active)} of {len(pixels)} inputs did not converge to {tolerance:g} in "
+                f"{intervals + 1} gradients, and the next doubling would pass "
+                f"max_steps={max_steps} (numbers {numbers}; largest relative gap "
                 f"{float(gap[active].max()):.2g}): raise max_steps or tolerance",
                 ConvergenceWarning,
                 stacklevel=2,
             )
-    return ConvergedMap(attribution, n_steps, gap)
+    return ConvergedMap(in_own_dtype(attribution, pixels.dtype), n_steps, gap)
 
 
 def make_baseline(
@@ -320,13 +308,14 @@ def make_baseline(
         check_pixels(model, name, "the baseline")
         if name.shape not in (pixels.shape, pixels.shape[1:], (1, *pixels.shape[1:])):
             raise ValueError(
-                f"a baseline must have the shape of the pixels {tuple(pixels.shape)} or of one of them "
-                f"{tuple(pixels.shape[1:])}, found {tuple(name.shape)}"
+                f"a baseline must have the shape of the pixels {tuple(pixels.shape)} or of one of "
+                f"them {tuple(pixels.shape[1:])}, found {tuple(name.shape)}"
             )
         return name.detach().to(pixels.dtype).expand_as(pixels).clone()
     if not isinstance(name, str):
         raise TypeError(
-            f"a baseline must be a name ({', '.join(BASELINES)}) or a tensor, found {type(name).__name__}"
+            f"a baseline must be a name ({', '.join(BASELINES)}) or a tensor, found "
+            f"{type(name).__name__}"
         )
     match choose(name, BASELINES, "baseline"):
         case "black":
@@ -335,7 +324,9 @@ def make_baseline(
             return torch.full_like(pixels, high)
         case "mean":
             spatial = _spatial_dims(name, pixels)
-            return pixels.mean(spatial, keepdim=True).expand_as(pixels).clone()
+            wide = at_least_float32(pixels.dtype)
+            mean = pixels.mean(spatial, keepdim=True, dtype=wide).to(pixels.dtype)
+            return mean.expand_as(pixels).clone()
         case "blur":
             spatial = _spatial_dims(name, pixels)
             sigma = [0.0, 0.0] + [BLUR_SIGMA * min(pixels.shape[2:])] * len(spatial)
@@ -392,7 +383,8 @@ def completeness_gap(
             )
         if attribution.shape != pixels.shape:
             raise ValueError(
-                f"the attribution must have the shape of the pixels, {tuple(pixels.shape)}, found {tuple(attribution.shape)}"
+                f"the attribution must have the shape of the pixels, {tuple(pixels.shape)}, found "
+                f"{tuple(attribution.shape)}"
             )
         if (
             isinstance(baseline, torch.Tensor)
@@ -408,14 +400,14 @@ def completeness_gap(
             rise = _rise(model, pixels, origin, target)
         else:
             check_pixels(model, references, "references")
-            there = logits_of(model, references.to(pixels.dtype)).mean(0)
-            rise = one_class(logits_of(model, pixels), target) - there[target]
+            there = _wide_logits(model, references.to(pixels.dtype)).mean(0)
+            rise = one_class(_wide_logits(model, pixels), target) - there[target]
     return _sum(attribution.detach()) - rise
 
 
 def nodes_and_weights(rule, n) -> tuple[np.ndarray, np.ndarray]:
     """The n positions α on [0, 1] (0: baseline, 1: input) and their weights, which sum to 1;
-    float64."""
+    float64. The only one of "endpoints" for n = 1 is 0, the first of ``linspace(0, 1, 1)``."""
     n = at_least_one(n, "n_steps")
     i = np.arange(n)
     match choose(rule, RULES, "rule"):
@@ -428,11 +420,14 @@ def nodes_and_weights(rule, n) -> tuple[np.ndarray, np.ndarray]:
         case "trapezoid":
             if n < 2:
                 raise ValueError(
-                    "the trapezoid rule has both ends of the path as nodes: n_steps must be at least 2, found 1"
+                    "the trapezoid rule has both ends of the path as nodes: n_steps must be at "
+                    "least 2, found 1"
                 )
             weights = np.full(n, 1 / (n - 1))
             weights[[0, -1]] /= 2
             return i / (n - 1), weights
+        case "endpoints":
+            return i / max(1, n - 1), np.full(n, 1 / n)
     nodes, weights = roots_legendre(n)
     return (nodes + 1) / 2, weights / weights.sum()
 
@@ -456,17 +451,25 @@ def _shared_nodes(sums):
     return everything[order][is_new], weights
 
 
-def _weighted_sums(model, pixels, target, origin, nodes, weights, batch_size, progress):
-    """[Σⱼ weights[k, j] ∇f(origin + nodes[j] (pixels − origin)) for each k], from one pass over the
-    nodes."""
-    sums = [torch.zeros_like(pixels) for _ in weights]
+def _weighted_sums(
+    model, pixels, target, origin, nodes, weights, batch_size, progress, numbers=None
+):
+    """[Σⱼ weights[k, j] ∇f(origin + nodes[j] (pixels − origin)) for each k], in float32 at least,
+    from one pass over the nodes. ``numbers``: what an error calls the rows."""
+    own, wide = pixels.dtype, at_least_float32(pixels.dtype)
+    sums = [torch.zeros_like(pixels, dtype=wide) for _ in weights]
+    ends = origin.to(wide), pixels.to(wide)
     gradients = stream(
         model,
         target,
-        lambda j: torch.lerp(origin, pixels, float(nodes[j])),
+        lambda j: torch.lerp(*ends, float(nodes[j])).to(own),
         len(nodes),
         batch_size=batch_size,
         progress=progress,
+        place=lambda j, row: (
+            f"α = {nodes[j]:.4g} of the path (0: the baseline, 1: the input) of input "
+            f"{row if numbers is None else int(numbers[row])}"
+        ),
     )
     for column, gradient in zip(weights.T, gradients, strict=True):
         for total, weight in zip(sums, column, strict=True):
@@ -477,21 +480,24 @@ def _weighted_sums(model, pixels, target, origin, nodes, weights, batch_size, pr
 
 def _rise(model, pixels, origin, target, batch_size=None):
     """f(x) − f(x′), (N,)."""
-    return one_class(
-        logits_of(model, pixels, batch_size=batch_size)
-        - logits_of(model, origin, batch_size=batch_size),
-        target,
-    )
+    there, here = (_wide_logits(model, points, batch_size) for points in (origin, pixels))
+    return one_class(here - there, target)
+
+
+def _wide_logits(model, pixels, batch_size=None):
+    logits = logits_of(model, pixels, batch_size=batch_size)
+    return logits.to(at_least_float32(logits.dtype))
 
 
 def _sum(maps):
-    return maps.reshape(len(maps), -1).sum(1)
+    return maps.reshape(len(maps), -1).sum(1, dtype=at_least_float32(maps.dtype))
 
 
 def _spatial_dims(name, pixels):
     if pixels.ndim < 3:
         raise ValueError(
-            f"the {name} baseline needs inputs with channels and places, (N, C, ...), found {tuple(pixels.shape)}"
+            f"the {name} baseline needs inputs with channels and places, (N, C, ...), found "
+            f"{tuple(pixels.shape)}"
         )
     return tuple(range(2, pixels.ndim))
 
@@ -507,8 +513,8 @@ def _check_references(model, pixels, references):
     check_pixels(model, references, "references")
     if references.shape[1:] != pixels.shape[1:]:
         raise ValueError(
-            f"references must be (R, {', '.join(map(str, pixels.shape[1:]))}), inputs like the pixels, "
-            f"found {tuple(references.shape)}"
+            f"references must be (R, {', '.join(map(str, pixels.shape[1:]))}), inputs like the "
+            f"pixels, found {tuple(references.shape)}"
         )
     return [reference.detach().to(pixels.dtype).expand_as(pixels) for reference in references]
 
@@ -528,7 +534,7 @@ def _adversarial(model, pixels, target, low, high):
             "ignore", "Input Tensor"
         )  # captum announces that it asks for gradients
         target = resolve_target(model, pixels, target)
-        attack = CaptumPGD(model, margin, lower_bound=low, upper_bound=high)
+        attack = CaptumPGD(partial(ask, model), margin, lower_bound=low, upper_bound=high)
         rows = default_batch_size(pixels)
         return torch.cat(
             [

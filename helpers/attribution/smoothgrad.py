@@ -9,11 +9,11 @@ from numbers import Real
 import numpy as np
 import torch
 
-from helpers.attribution.aggregates import AGGREGATES, make_accumulator
-from helpers.attribution.gradients import saliency, stream
+from helpers.attribution.aggregates import check_aggregate, make_accumulator
+from helpers.attribution.gradients import in_own_dtype, saliency, stream
 from helpers.attribution.targets import resolve_target
-from helpers.checks import at_least_one, check_range, check_seed
-from helpers.evaluate import default_batch_size, evaluation
+from helpers.checks import at_least_one, check_range, check_seed, one_or_several
+from helpers.evaluate import at_least_float32, default_batch_size, evaluation
 from helpers.noise import check_distribution, draw_field
 
 
@@ -45,7 +45,8 @@ def smoothgrad(
             clean input, for all noisy copies.
         attribution: what is smoothed: the input gradient, or any callable (model, pixels, target) →
             map.
-        n_samples: how many noise fields are drawn.
+        n_samples: how many noise fields are drawn; several (a list, tuple, range, set or array) are
+            taken from one pass over the largest, {count: map}.
         noise: σ as a share of ``input_range``; 0 gives the plain explanation (for the signed
             aggregates).
         distribution: "normal", "uniform", "laplace", "rademacher", "cauchy", or a callable (shape,
@@ -56,8 +57,9 @@ def smoothgrad(
         antithetic: use each field twice, as +δ and −δ: 2 × ``n_samples`` gradients. Not with
             "variance".
         clip: bring noisy copies back into ``input_range``.
-        aggregate: a name from ``aggregates.AGGREGATES``, or an accumulator object. "median" and
-            "trimmed_mean" hold all samples in memory; the others do not.
+        aggregate: a name from ``aggregates.AGGREGATES``, or an accumulator object; several combine
+            one and the same set of gradients, {name: map}, or from {label: name or accumulator},
+            {label: map}. "median" and "trimmed_mean" hold all samples in memory; the others do not.
         input_range: (low, high) of the inputs.
         batch_size: the most rows the model sees at once; None picks a number that is fast and
             bounded in memory.
@@ -68,136 +70,24 @@ def smoothgrad(
 
     Returns:
         a map of the shape of ``pixels`` (for the gradient): signed for "mean", "median" and
-            "trimmed_mean".
+            "trimmed_mean". Added up in float32 at least, and in the dtype of ``pixels`` unless a
+            value would become 0 or infinite there. Of several n_samples or aggregates a dict of
+            them, in the order given, a set's sorted.
 
     Raises:
         TypeError, ValueError: as ``saliency``; n_samples < 1; noise < 0; an unknown name; "cauchy"
             matched by "std" or "rademacher" by "iqr", which they do not have; "variance" of a
-            single gradient.
+            single gradient; several n_samples and several aggregates at once.
     """
-    n_samples = at_least_one(n_samples, "n_samples")
-    settings = dict(
-        attribution=attribution,
-        noise=noise,
-        distribution=distribution,
-        match=match,
-        antithetic=antithetic,
-        clip=clip,
-        input_range=input_range,
-        batch_size=batch_size,
-        seed=seed,
-        progress=progress,
+    counts, by_count = one_or_several(
+        n_samples, "n_samples", lambda n: at_least_one(n, "n_samples")
     )
-    return _run(model, pixels, target, [aggregate], [n_samples], **settings)[n_samples][0]
-
-
-def smoothgrad_counts(
-    model,
-    pixels,
-    target=None,
-    *,
-    counts=range(3, 51),
-    attribution=saliency,
-    noise=0.15,
-    distribution="normal",
-    match="std",
-    antithetic=False,
-    clip=False,
-    aggregate="mean",
-    input_range=(0.0, 1.0),
-    batch_size=None,
-    seed=0,
-    progress=False,
-) -> dict[int, torch.Tensor]:
-    """``smoothgrad`` for several sample counts, {count: map}, from one pass over the largest of
-    them.
-
-    Args: as ``smoothgrad``, with ``counts`` instead of ``n_samples``.
-    """
-    counts = sorted({at_least_one(count, "each count") for count in counts})
-    if not counts:
-        raise ValueError("counts must name at least one sample count, found none")
-    settings = dict(
-        attribution=attribution,
-        noise=noise,
-        distribution=distribution,
-        match=match,
-        antithetic=antithetic,
-        clip=clip,
-        input_range=input_range,
-        batch_size=batch_size,
-        seed=seed,
-        progress=progress,
-    )
-    return {
-        n: maps[0]
-        for n, maps in _run(model, pixels, target, [aggregate], counts, **settings).items()
-    }
-
-
-def smoothgrad_aggregates(
-    model,
-    pixels,
-    target=None,
-    *,
-    aggregates=tuple(AGGREGATES),
-    n_samples=50,
-    attribution=saliency,
-    noise=0.15,
-    distribution="normal",
-    match="std",
-    antithetic=False,
-    clip=False,
-    input_range=(0.0, 1.0),
-    batch_size=None,
-    seed=0,
-    progress=False,
-) -> dict[str, torch.Tensor]:
-    """``smoothgrad`` for several aggregates, {name: map}, from one and the same set of gradients.
-
-    Args: as ``smoothgrad``, with ``aggregates`` instead of ``aggregate``: names, or a dict from a
-        label of your choice to a name or an accumulator object.
-    """
-    names = [aggregates] if isinstance(aggregates, str) else aggregates
-    labelled = dict(aggregates) if isinstance(aggregates, dict) else {name: name for name in names}
-    if not labelled:
-        raise ValueError("aggregates must name at least one aggregate, found none")
-    n_samples = at_least_one(n_samples, "n_samples")
-    settings = dict(
-        attribution=attribution,
-        noise=noise,
-        distribution=distribution,
-        match=match,
-        antithetic=antithetic,
-        clip=clip,
-        input_range=input_range,
-        batch_size=batch_size,
-        seed=seed,
-        progress=progress,
-    )
-    maps = _run(model, pixels, target, list(labelled.values()), [n_samples], **settings)[n_samples]
-    return dict(zip(labelled, maps, strict=True))
-
-
-def _run(
-    model,
-    pixels,
-    target,
-    aggregates,
-    counts,
-    *,
-    attribution,
-    noise,
-    distribution,
-    match,
-    antithetic,
-    clip,
-    input_range,
-    batch_size,
-    seed,
-    progress,
-):
-    """{count: [map of each aggregate]}, from one pass over the largest count."""
+    aggregates, by_aggregate = one_or_several(aggregate, "aggregate", check_aggregate)
+    if by_count and by_aggregate:
+        raise ValueError(
+            "n_samples and aggregate name several each, and a call varies one setting: give one of "
+            "them a single value"
+        )
     low, high = check_range(input_range)
     check_distribution(distribution, match)
     if not (isinstance(noise, Real) and math.isfinite(noise) and noise >= 0):
@@ -205,16 +95,17 @@ def _run(
             f"noise must be a number of at least 0, a share of the input range, found {noise!r}"
         )
     signs = (1, -1) if antithetic else (1,)
-    accumulators = [make_accumulator(aggregate, len(signs) * counts[0]) for aggregate in aggregates]
-    if antithetic and any(
-        getattr(accumulator, "independent", False) for accumulator in accumulators
-    ):
+    fewest, most = len(signs) * min(counts.values()), max(counts.values())
+    accumulators = {label: make_accumulator(each, fewest) for label, each in aggregates.items()}
+    if antithetic and any(getattr(each, "independent", False) for each in accumulators.values()):
         raise ValueError(
-            "'variance' needs independent samples, which antithetic pairs are not: leave one of them out"
+            "'variance' needs independent samples, which antithetic pairs are not: leave one of "
+            "them out"
         )
+    found = {}  # count → {label: map}
     with evaluation(model), ThreadPoolExecutor(2) as pool:
         target = resolve_target(model, pixels, target, batch_size=batch_size)
-        pixels = pixels.detach()
+        own, pixels = pixels.dtype, pixels.detach().to(at_least_float32(pixels.dtype))
         scale = float(noise) * (high - low)
         shape, seeds = tuple(pixels.shape[1:]), check_seed(seed, len(pixels))
 
@@ -225,39 +116,38 @@ def _run(
             )
 
         if callable(distribution):
-            deltas = map(
-                draw, range(counts[-1])
-            )  # the user's own code: called in order, from the user's thread
+            # the user's own code: called in order, from the user's thread
+            deltas = map(draw, range(most))
         else:
-            deltas = _ahead(
-                pool, draw, counts[-1], max(1, default_batch_size(pixels) // len(seeds))
-            )
+            deltas = _ahead(pool, draw, most, max(1, default_batch_size(pixels) // len(seeds)))
 
         def point(number):
             if number % len(signs) == 0:
                 point.delta = next(deltas).to(pixels.device)
             noisy = torch.add(pixels, point.delta, alpha=signs[number % len(signs)] * scale)
-            return noisy.clamp(low, high) if clip else noisy
+            return (noisy.clamp(low, high) if clip else noisy).to(own)
 
-        results = {}
-        n_points = counts[-1] * len(signs)
         gradients = stream(
             model,
             target,
             point,
-            n_points,
+            most * len(signs),
             attribution=attribution,
             batch_size=batch_size,
             progress=progress,
+            place=lambda number, row: f"sample {number} (counted from 0) of input {row}",
         )
         for number, gradient in enumerate(gradients, start=1):
-            for accumulator in accumulators:
+            for accumulator in accumulators.values():
                 accumulator.update(gradient)
-            if number % len(signs) == 0 and number // len(signs) in counts:
-                results[number // len(signs)] = [
-                    accumulator.result() for accumulator in accumulators
-                ]
-    return results
+            count, half = divmod(number, len(signs))
+            if not half and count in counts.values():
+                found[count] = {label: each.result() for label, each in accumulators.items()}
+    maps = found[most]
+    if by_count:
+        maps = {label: found[count]["aggregate"] for label, count in counts.items()}
+    maps = {label: in_own_dtype(each, own) for label, each in maps.items()}
+    return maps if by_count or by_aggregate else maps["aggregate"]
 
 
 def _ahead(pool, draw, n, ahead):

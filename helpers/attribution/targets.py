@@ -25,7 +25,8 @@ def resolve_target(model, pixels, target, *, batch_size=None) -> torch.Tensor:
     if isinstance(target, torch.Tensor) and target.ndim:
         if target.shape != (n,):
             raise ValueError(
-                f"target must hold one class for each of the {n} inputs, shape ({n},), found {tuple(target.shape)}"
+                f"target must hold one class for each of the {n} inputs, shape ({n},), found "
+                f"{tuple(target.shape)}"
             )
         target = target.to(pixels.device, torch.int64)
         target = target.clone() if target.is_inference() else target

@@ -9,11 +9,7 @@ import torch
 
 from helpers.attribution.aggregates import AGGREGATES, GeometricMean
 from helpers.attribution.gradients import saliency
-from helpers.attribution.smoothgrad import (
-    smoothgrad,
-    smoothgrad_aggregates,
-    smoothgrad_counts,
-)
+from helpers.attribution.smoothgrad import smoothgrad
 from helpers.evaluate import evaluation
 from helpers.measures.controls import (
     blurred_random_map,
@@ -72,11 +68,11 @@ def noise_strength(
             with evaluation(
                 model
             ):  # which smoothgrad cannot see to, since ``watched`` is a plain callable
-                counts = smoothgrad_counts(
+                counts = smoothgrad(
                     watched,
                     images.pixels,
                     target,
-                    counts=[half, n_samples],
+                    n_samples=[half, n_samples],
                     noise=noise,
                     clip=clip,
                     seed=seeds,
@@ -110,7 +106,7 @@ def sample_count(model, images, target, seeds, *, counts=COUNTS):
     """SmoothGrad over sample counts, and the plain gradient. Own measure: "stability", the
     correlation with the map of the same count from other noise."""
     first, second = (
-        smoothgrad_counts(model, images.pixels, target, counts=counts, noise=NOISE, seed=some)
+        smoothgrad(model, images.pixels, target, n_samples=counts, noise=NOISE, seed=some)
         for some in (seeds, _others(seeds))
     )
     found = {"gradient": score(model, images, target, saliency(model, images.pixels, target))}
@@ -131,22 +127,22 @@ def sample_error(model, images, target, seeds, *, counts=ALL_COUNTS, pairs=PAIRS
     holds too: before the division, E ‖A_n − R‖² = V/n + V/n_reference for independent samples of
         total variance V.
     """
-    reference = smoothgrad_aggregates(
+    reference = smoothgrad(
         model,
         images.pixels,
         target,
-        aggregates=["mean", "variance"],
+        aggregate=["mean", "variance"],
         n_samples=n_reference,
         noise=NOISE,
         seed=_others(seeds),
     )
     own = reference["variance"].flatten(1).sum(1) / n_reference
     size = reference["mean"].flatten(1).square().sum(1) - own
-    maps = smoothgrad_counts(model, images.pixels, target, counts=counts, noise=NOISE, seed=seeds)
+    maps = smoothgrad(model, images.pixels, target, n_samples=counts, noise=NOISE, seed=seeds)
     maps = {str(n): values for n, values in maps.items()}
     if pairs:
-        paired = smoothgrad_counts(
-            model, images.pixels, target, counts=pairs, noise=NOISE, seed=seeds, antithetic=True
+        paired = smoothgrad(
+            model, images.pixels, target, n_samples=pairs, noise=NOISE, seed=seeds, antithetic=True
         )
         maps |= {f"{2 * n} antithetic": values for n, values in paired.items()}
     return {
@@ -198,9 +194,9 @@ def aggregation(model, images, target, seeds, *, n_samples=50):
     accumulators = {name: name for name in AGGREGATES} | {
         f"geometric_mean, ε = {epsilon:g}": GeometricMean(epsilon) for epsilon in EPSILONS
     }
-    settings = dict(aggregates=accumulators, n_samples=n_samples, noise=NOISE)
+    settings = dict(aggregate=accumulators, n_samples=n_samples, noise=NOISE)
     first, second = (
-        smoothgrad_aggregates(model, images.pixels, target, seed=some, **settings)
+        smoothgrad(model, images.pixels, target, seed=some, **settings)
         for some in (seeds, _others(seeds))
     )
     found = {"gradient": score(model, images, target, saliency(model, images.pixels, target))}
@@ -210,9 +206,8 @@ def aggregation(model, images, target, seeds, *, n_samples=50):
         }
 
     def every_aggregate(network, pixels, target):
-        return smoothgrad_aggregates(
-            network, pixels, target, n_samples=n_samples // 2, noise=NOISE, seed=seeds
-        )
+        half = dict(n_samples=n_samples // 2, noise=NOISE, seed=seeds)
+        return smoothgrad(network, pixels, target, aggregate=list(AGGREGATES), **half)
 
     unlearnt = random_network(every_aggregate)(model, images.pixels, target)
     return found | {

@@ -1,6 +1,7 @@
 """The loop itself, and what every method promises of it: rows, chunks, draws, and a model left as
 it was found."""
 
+import copy
 import random
 import warnings
 
@@ -9,21 +10,19 @@ import pytest
 import torch
 from torch import nn
 
-from helpers.attribution.gradients import saliency, stream
+from helpers.attribution.aggregates import AGGREGATES
+from helpers.attribution.gradients import in_own_dtype, saliency, stream
 from helpers.attribution.integrated_gradients import (
     completeness_gap,
     converged_integrated_gradients,
     integrated_gradients,
-    integrated_gradients_steps,
     make_baseline,
+    path_gradient,
 )
-from helpers.attribution.smoothgrad import (
-    smoothgrad,
-    smoothgrad_aggregates,
-    smoothgrad_counts,
-)
+from helpers.attribution.smoothgrad import smoothgrad
 from helpers.attribution.targets import resolve_target
-from helpers.evaluate import default_batch_size, evaluation, logits_of
+from helpers.evaluate import CompanyWarning, default_batch_size, evaluation, logits_of
+from helpers.noise import noise_field
 
 # name -> (model, pixels, target) → map, or a list of maps
 METHODS = {
@@ -35,14 +34,16 @@ METHODS = {
     "smoothgrad_over_ig": lambda *args: smoothgrad(
         *args, n_samples=2, attribution=integrated_gradients
     ),
-    "smoothgrad_counts": lambda *args: list(smoothgrad_counts(*args, counts=(2, 3)).values()),
-    "smoothgrad_aggregates": lambda *args: list(smoothgrad_aggregates(*args, n_samples=3).values()),
+    "smoothgrad_counts": lambda *args: list(smoothgrad(*args, n_samples=(2, 3)).values()),
+    "smoothgrad_aggregates": lambda *args: list(
+        smoothgrad(*args, n_samples=3, aggregate=AGGREGATES.keys()).values()
+    ),
     "integrated_gradients": lambda *args: integrated_gradients(*args, n_steps=3),
     "integrated_gradients_noise": lambda *args: integrated_gradients(
         *args, n_steps=3, baseline="noise"
     ),
     "integrated_gradients_steps": lambda *args: list(
-        integrated_gradients_steps(*args, steps=(2, 3)).values()
+        integrated_gradients(*args, n_steps=(2, 3)).values()
     ),
     "expected_gradients": lambda m, x, t: integrated_gradients(
         m, x, t, n_steps=3, baseline="samples", references=x[:2] / 2
@@ -72,7 +73,7 @@ def without_kinks(model):
 
 
 # --- the gradient
-# -----------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 
 
 def test_the_gradient_of_a_polynomial_is_its_derivative():
@@ -117,7 +118,7 @@ def test_a_map_has_the_shape_dtype_and_signs_of_a_gradient_and_no_graph(network_
 
 
 # --- every method
-# -----------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 
 
 @every_method
@@ -220,17 +221,21 @@ def test_a_picture_gets_the_same_map_alone_as_in_company(method, conv_net, pictu
         (lambda *args: smoothgrad(*args, n_samples=7), 7),
         (lambda *args: smoothgrad(*args, n_samples=7, batch_size=4), 7),
         (lambda *args: smoothgrad(*args, n_samples=7, antithetic=True), 14),
-        (lambda *args: smoothgrad_counts(*args, counts=(2, 5, 7)), 7),
-        (lambda *args: smoothgrad_aggregates(*args, n_samples=7), 7),
+        (lambda *args: smoothgrad(*args, n_samples=(2, 5, 7)), 7),
+        (lambda *args: smoothgrad(*args, n_samples=7, aggregate=list(AGGREGATES)), 7),
         (lambda *args: integrated_gradients(*args, n_steps=7), 7),
         (lambda *args: integrated_gradients(*args, n_steps=7, rule="trapezoid", batch_size=2), 7),
         # midpoints of 5 intervals are among those of 15
-        (lambda *args: integrated_gradients_steps(*args, steps=(5, 15)), 15),
+        (lambda *args: integrated_gradients(*args, n_steps=(5, 15)), 15),
         # multiples of 1/20 hold those of 1/10 and 1/5
-        (lambda *args: integrated_gradients_steps(*args, steps=(5, 10, 20), rule="left"), 20),
-        (lambda *args: integrated_gradients_steps(*args, steps=(3, 5, 9), rule="trapezoid"), 9),
+        (lambda *args: integrated_gradients(*args, n_steps=(5, 10, 20), rule="left"), 20),
+        (lambda *args: integrated_gradients(*args, n_steps=(3, 5, 9), rule="trapezoid"), 9),
         # the nodes of 3 and 5 have only the middle in common
-        (lambda *args: integrated_gradients_steps(*args, steps=(3, 5), rule="gauss_legendre"), 7),
+        (lambda *args: integrated_gradients(*args, n_steps=(3, 5), rule="gauss_legendre"), 7),
+        # 0, ¼, ½, ¾, 1, of both rules
+        (lambda *args: integrated_gradients(*args, n_steps=5, rule=["endpoints", "trapezoid"]), 5),
+        # 0, ¼, ½, ¾ of the left one, ¼, ½, ¾, 1 of the right one
+        (lambda *args: integrated_gradients(*args, n_steps=4, rule={"left", "right"}), 5),
     ],
 )
 def test_the_model_sees_exactly_the_rows_it_must(run, gradients, target, network_and_inputs, watch):
@@ -302,7 +307,7 @@ def test_batch_size_changes_neither_the_points_nor_beyond_rounding_the_map(
 
 
 # --- the loop
-# ---------------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("batch_size", [None, 1, 3, 4, 6, 100])
@@ -405,6 +410,232 @@ def test_cuda_gives_the_maps_of_the_cpu_on_cuda(method, conv_net, pictures):
         torch.testing.assert_close(found.cpu(), on_cpu, rtol=1e-7, atol=1e-9)
 
 
+# --- precision
+# -------------------------------------------------------------------------------------------------
+
+halves = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+
+
+def sloped(slope):
+    """The model with one logit, slope × Σx: its gradient is the slope everywhere."""
+    return lambda x: slope * x.flatten(1).sum(1, keepdim=True)
+
+
+@halves
+def test_a_thousand_gradients_of_half_precision_add_up(dtype):
+    # All gradients are 1: a mean is 1 and the integral to 0.5 is 0.5, however many there are.
+    x = torch.full((2, 4), 0.5, dtype=dtype)
+    settings = dict(n_samples=1000, aggregate=list(AGGREGATES))
+    expected = {
+        **dict.fromkeys(AGGREGATES, 1.0),
+        "variance": 0.0,
+        "steps": 0.5,
+        "rules": 0.5,
+        "path": 1.0,
+        "converged": 0.5,
+    }
+    found = smoothgrad(sloped(1), x, 0, **settings) | {
+        "steps": integrated_gradients(sloped(1), x, 0, n_steps=1000),
+        "rules": integrated_gradients(sloped(1), x, 0, n_steps=1000, rule=["left"])["left"],
+        "path": path_gradient(sloped(1), x, 0, n_steps=1000),
+        "converged": converged_integrated_gradients(sloped(1), x, 0).attribution,
+    }
+    for name, values in found.items():
+        assert values.dtype == dtype and (values == expected[name]).all(), name
+
+
+def test_a_map_is_wider_than_its_pixels_only_where_it_must_be():
+    x = torch.full((1, 4), 0.5).half()
+
+    def of(slope, **settings):
+        return smoothgrad(sloped(slope), x, 0, **dict(n_samples=1000) | settings)
+
+    small = torch.tensor(1e-4).half().item()
+    assert of(100).dtype == torch.float16 and (of(100) == 100).all()  # Σ = 1e5 is no float16
+    for slope, settings, expected in [
+        (300, dict(aggregate="mean_square"), 9e4),
+        (small, dict(aggregate="mean_square"), small**2),
+        (0, dict(aggregate="geometric_mean"), 1e-8),  # its ε
+    ]:
+        found = of(slope, **settings)
+        assert found.dtype == torch.float32
+        assert found[0].tolist() == pytest.approx([expected] * 4, rel=1e-4)
+    # A float32 network's gradient that float16 pixels could not hold, of plain saliency too.
+    linear = nn.Linear(4, 1)
+    nn.init.constant_(linear.weight, 1e-9)
+    for method in (saliency, smoothgrad, integrated_gradients):
+        found = method(linear, torch.ones(1, 4).half(), 0)
+        assert found[0].tolist() == pytest.approx([1e-9] * 4, rel=1e-5)
+
+
+def test_a_map_keeps_zeros_and_the_dtype_they_fit_in():
+    assert in_own_dtype(torch.tensor([[0.0, 1.0]]), torch.float16).dtype == torch.float16
+    assert in_own_dtype(torch.tensor([[1e-9, 1.0]]), torch.float16).dtype == torch.float32
+    assert in_own_dtype(torch.tensor([[7e4, 1.0]]), torch.float16).dtype == torch.float32
+    assert in_own_dtype(torch.tensor([[7e4, 1e-9]]), torch.bfloat16).dtype == torch.bfloat16
+
+
+@halves
+def test_points_of_half_precision_are_rounded_once(dtype, watch):
+    x, start = torch.full((1, 50), 0.3, dtype=dtype), torch.full((1, 50), 0.7, dtype=dtype)
+    noisy, path = watch(sloped(1)), watch(sloped(1))
+    smoothgrad(noisy, x, 0, n_samples=3)
+    integrated_gradients(path, x, 0, baseline=start, n_steps=7, rule="left")
+    fields = torch.stack([torch.from_numpy(noise_field((50,), 0, i)).float() for i in range(3)])
+    assert torch.equal(noisy.rows, (x.float() + 0.15 * fields).to(dtype))
+    alphas = torch.arange(7)[:, None] / 7
+    exact = start.double() + alphas.double() * (x.double() - start.double())
+    assert torch.equal(path.rows, exact.to(dtype)) and path.rows.dtype == dtype
+
+
+@every_method
+def test_a_float32_network_takes_float64_pixels(method, conv_net, pictures):
+    model = without_kinks(conv_net).float()
+    found, expected = (as_list(method(model, x, None)) for x in (pictures, pictures.float()))
+    for double, single in zip(found, expected, strict=True):
+        if single.is_floating_point():
+            assert double.dtype == torch.float64 or method is METHODS["completeness_gap"]
+            assert relative_l2(double.float(), single) < 1e-3
+
+
+def test_a_half_precision_network_takes_float32_pixels():
+    linear = nn.Linear(2, 1).half()
+    assert torch.equal(saliency(linear, torch.ones(3, 2), 0), linear.weight.float().expand(3, 2))
+
+
+# --- what is passed in
+# -------------------------------------------------------------------------------------------------
+
+
+@every_method
+def test_weights_made_under_inference_mode_work_and_stay(method, conv_net, pictures, snapshot):
+    with torch.inference_mode():
+        model = copy.deepcopy(conv_net)
+    weights, before = [*model.parameters(), *model.buffers()], snapshot(model)
+    assert all(weight.is_inference() for weight in weights)
+    for found, expected in zip(
+        as_list(method(model, pictures, None)),
+        as_list(method(conv_net, pictures, None)),
+        strict=True,
+    ):
+        assert torch.equal(found, expected)
+    assert snapshot(model) == before
+    assert all(
+        a is b for a, b in zip(weights, [*model.parameters(), *model.buffers()], strict=True)
+    )
+
+
+def test_weights_that_a_module_holds_twice_work_under_inference_mode_too():
+    class Last(nn.LSTM):  # keeps a list of its weights besides their names
+        def forward(self, x):
+            return super().forward(x)[0][:, -1]
+
+    model = Last(3, 2, batch_first=True)
+    with torch.inference_mode():
+        inside = copy.deepcopy(model)
+    x = torch.rand(2, 4, 3)
+    assert torch.equal(saliency(inside, x, 0), saliency(model, x, 0))
+    with torch.inference_mode():
+        assert torch.equal(inside(x), model(x))
+
+
+@every_method
+def test_a_model_that_changes_its_input_in_place_does_not_change_ours(method, pictures):
+    def model(x):
+        return x.mul_(2).sub_(1).relu_().flatten(1) @ weights
+
+    weights = torch.rand(192, 5, dtype=torch.float64)
+    before, target = pictures.clone(), torch.tensor([0, 1, 2])
+    found = as_list(method(model, pictures, target))
+    as_list(method(model, pictures, None))
+    assert torch.equal(pictures, before) and target.tolist() == [0, 1, 2]
+    expected = as_list(method(lambda x: model(x.clone()), pictures, target))
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+# --- not finite
+# -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_size", [None, 1, 2, 3])
+def test_a_logit_that_is_nan_is_an_error_that_names_the_sample(batch_size, watch):
+    # log x of a negative x is NaN, its derivative 1/x is not: the logit is looked at too.
+    seeds = [3, 4]
+    fields = np.stack([[noise_field((5,), s, i) for s in seeds] for i in range(20)])
+    sample, row = np.argwhere((0.8 + 0.3 * fields < 0).any(2))[0]
+    assert sample > 1
+    message = rf"NaN or infinite at sample {sample} \(counted from 0\) of input {row}:"
+    with pytest.raises(ValueError, match=message):
+        smoothgrad(
+            lambda x: x.log().sum(1, keepdim=True),
+            torch.full((2, 5), 0.8, dtype=torch.float64),
+            0,
+            noise=0.3,
+            n_samples=20,
+            seed=seeds,
+            batch_size=batch_size,
+        )
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_a_gradient_that_is_not_finite_is_an_error_that_names_the_input(value):
+    slope = torch.tensor([[1.0], [2.0], [value]])
+    with pytest.raises(ValueError, match="its gradient, is NaN or infinite at input 2:"):
+        saliency(lambda x: (x * slope).sum(1, keepdim=True), torch.zeros(3, 2), 0)
+    with pytest.raises(ValueError, match=r"at sample 0 .* of input 2:"):
+        smoothgrad(sloped(1), torch.zeros(3, 2), 0, attribution=lambda m, x, t: x * 0 + slope)
+
+
+def test_logits_that_are_nan_are_an_error_where_no_target_is_given_and_minus_infinity_is_not():
+    def with_second(value):
+        return lambda x: torch.cat([x, x.where(x < 1, value)], 1)
+
+    x = torch.tensor([[0.0], [2.0]])
+    for value in (torch.nan, torch.inf):
+        with pytest.raises(ValueError, match=r"logits of 1 of 2 inputs are NaN .* number 1 first"):
+            saliency(with_second(value), x)
+    assert saliency(with_second(-torch.inf), x).tolist() == [[1.0], [1.0]]
+
+
+def test_large_gradients_are_no_error_until_their_map_overflows():
+    x = torch.zeros(1, 2)
+    assert saliency(sloped(3e38), x, 0).tolist() == [[torch.tensor(3e38).item()] * 2]  # Σ = 6e38
+    for how in ("mean", "mean_square"):  # 4 · 3e38, and 9e76
+        with pytest.raises(
+            ValueError, match=r"the map overflows torch\.float32: give pixels\.double"
+        ):
+            smoothgrad(sloped(3e38), x, 0, n_samples=4, aggregate=how)
+        wide = smoothgrad(sloped(3e38), x.double(), 0, n_samples=4, aggregate=how)
+        assert wide[0].tolist() == pytest.approx([3e38 if how == "mean" else 9e76] * 2)
+
+
+# --- company
+# -------------------------------------------------------------------------------------------------
+
+
+def test_a_network_whose_rows_depend_on_their_company_is_warned_of_once(pictures):
+    # One value a channel and input: alone every row is normalised to 0; in company it is not.
+    model = nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False), nn.Flatten()).double()
+    with pytest.warns(CompanyWarning, match=r"statistics \('0'\) .*batch_size=1") as caught:
+        for _ in range(2):
+            smoothgrad(model, pictures, 0, n_samples=30, batch_size=2)
+            integrated_gradients(model, pictures, n_steps=3)
+    assert len(caught) == 1 and caught[0].filename == __file__
+    one, all_of_them = (
+        smoothgrad(model, x, 0, n_samples=3, batch_size=1) for x in (pictures[:1], pictures)
+    )
+    torch.testing.assert_close(one[0], all_of_them[0])  # as the warning says
+
+
+@pytest.mark.parametrize(
+    "norm", [nn.BatchNorm2d(3), nn.InstanceNorm2d(3), nn.GroupNorm(1, 3), nn.LayerNorm([3, 8, 8])]
+)
+def test_a_network_whose_rows_do_not_is_not_warned_of(norm, pictures):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        saliency(nn.Sequential(norm, nn.Flatten()).double(), pictures)
+
+
 # --- errors: what was wrong, what was found, what to do
 # ---------------------------------------------------------------
 
@@ -413,7 +644,13 @@ def test_cuda_gives_the_maps_of_the_cpu_on_cuda(method, conv_net, pictures):
 @pytest.mark.parametrize(
     ("break_it", "error", "message"),
     [
-        (lambda x: x.numpy(), TypeError, r"must be a torch\.Tensor, found ndarray"),
+        (
+            lambda x: x.numpy(),
+            TypeError,
+            r"must be a torch\.Tensor, found ndarray: torch\.from_numpy\(pixels\)",
+        ),
+        (lambda x: x.to(torch.cfloat), TypeError, r"floating point, found torch\.complex64$"),
+        (lambda x: (x * 255).int(), TypeError, r"floating point, found torch\.int32$"),
         (
             lambda x: (x * 255).byte(),
             TypeError,
@@ -431,7 +668,19 @@ def test_cuda_gives_the_maps_of_the_cpu_on_cuda(method, conv_net, pictures):
             r"tiny takes pictures of shape \(N, 3, H, W\), found \(\d+, 1, 8, 8\)",
         ),
     ],
-    ids=["numpy", "bytes", "empty", "nan", "inf", "device", "normalised", "0-255", "channels"],
+    ids=[
+        "numpy",
+        "complex",
+        "integers",
+        "bytes",
+        "empty",
+        "nan",
+        "inf",
+        "device",
+        "normalised",
+        "0-255",
+        "channels",
+    ],
 )
 def test_unfit_pixels_are_an_error_that_says_why(
     method, break_it, error, message, tiny_classifier, pictures

@@ -23,7 +23,6 @@ from helpers.attribution.integrated_gradients import (
     converged_integrated_gradients,
     integrated_gradients,
     integrated_gradients_nodes,
-    integrated_gradients_steps,
     make_baseline,
     nodes_and_weights,
 )
@@ -50,7 +49,7 @@ def smallest(rule):
 
 
 # --- closed forms
-# -----------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 
 # function, x, x′, A: with γ(α) = x′ + α (x − x′), Aᵢ = (xᵢ − x′ᵢ) ∫₀¹ ∂ᵢf(γ(α)) dα
 CLOSED_FORMS = {
@@ -126,6 +125,8 @@ def test_a_map_is_the_integral_along_the_path(function, x, baseline, expected, r
             lambda n: 1,
             lambda n: 1 + 1 / (2 * (n - 1) ** 2),
         ),  # n nodes are n − 1 intervals
+        # Σi/(n(n − 1)) = 1/2, Σi²/(n(n − 1)²) = (2n − 1)/(6(n − 1)), for i = 0 … n − 1
+        ("endpoints", lambda n: 1, lambda n: (2 * n - 1) / (2 * (n - 1))),
         ("gauss_legendre", lambda n: 1, lambda n: 1),  # n ≥ 2 nodes integrate up to degree 3
     ],
 )
@@ -160,9 +161,29 @@ def test_weights_sum_to_one_and_nodes_lie_in_order_on_the_path(rule, n):
         len(nodes) == len(weights) == n and abs(weights.sum() - 1) < 1e-12 and (weights > 0).all()
     )
     assert nodes.min() >= 0 and nodes.max() <= 1 and (np.diff(nodes) > 0).all()
-    assert (nodes[0] == 0) == (rule in ("left", "trapezoid")) and (nodes[-1] == 1) == (
-        rule in ("right", "trapezoid")
+    assert (nodes[0] == 0) == (rule in ("left", "trapezoid", "endpoints"))
+    assert (nodes[-1] == 1) == (rule in ("right", "trapezoid") or (rule == "endpoints" and n > 1))
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 50])
+def test_endpoints_are_the_plain_mean_over_linspace_both_ends_counted_whole(n):
+    # As many courses write it: torch.linspace(0, 1, n), a mean over it; of one, the baseline alone.
+    nodes, weights = nodes_and_weights("endpoints", n)
+    np.testing.assert_allclose(nodes, np.linspace(0, 1, n), rtol=0, atol=1e-15)
+    assert weights.tolist() == [1 / n] * n
+    # f = a b at (2, 3) from (1, 5), n = 3: ∂₁ = 5, 4, 3, so A₁ = (2 − 1) · 4; ∂₂ = 1, 1.5, 2, so
+    # A₂ = (3 − 5) · 1.5. And f = a⁴ at 1, n = 3: 4 (0 + 1/8 + 1)/3 = 1.5.
+    found = integrated_gradients(
+        one_logit(lambda a, b: a * b),
+        f64([2.0, 3.0]),
+        0,
+        baseline=f64([1.0, 5.0]),
+        n_steps=3,
+        rule="endpoints",
     )
+    assert found.tolist() == [[4.0, -3.0]]
+    fourth = one_logit(lambda a: a**4)
+    assert integrated_gradients(fourth, f64([1.0]), 0, n_steps=3, rule="endpoints").item() == 1.5
 
 
 def test_a_relu_gives_what_lies_beyond_its_kink():
@@ -184,7 +205,7 @@ def test_a_saturated_input_still_gets_its_share():
 
 
 # --- captum
-# -----------------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 
 # Its trapezoid is left out: captum's weights for it sum to (n − 1)/n. Its step sizes are float32,
 # hence the bound of 1e-6.
@@ -256,6 +277,7 @@ def test_the_model_sees_the_nodes_of_the_rule_on_the_straight_path(rule, watch):
         "left": [0, 1 / 4, 1 / 2, 3 / 4],
         "right": [1 / 4, 1 / 2, 3 / 4, 1],
         "trapezoid": [0, 1 / 3, 2 / 3, 1],
+        "endpoints": [0, 1 / 3, 2 / 3, 1],
         "gauss_legendre": (1 + np.polynomial.legendre.leggauss(4)[0]) / 2,
     }[rule]
     torch.testing.assert_close(watched.rows, baseline + f64(*alphas)[:, None] * (x - baseline))
@@ -279,13 +301,15 @@ def test_several_numbers_of_steps_evaluate_each_distinct_node_once(
 ):
     model, inputs = network_and_inputs
     watched = watch(model)
-    maps = integrated_gradients_steps(watched, inputs, 0, steps=steps, rule=rule)
+    maps = integrated_gradients(watched, inputs, 0, n_steps=steps, rule=rule)
     assert (
         len(watched.rows)
         == 3 * distinct
         == len(watched.rows.flatten(1).unique(dim=0)) + (rule in ("left", "trapezoid")) * 2
     )
-    assert list(maps) == sorted(set(steps))  # black is the same row for three pictures, hence the 2
+    assert list(maps) == list(
+        dict.fromkeys(steps)
+    )  # black is the same row for three pictures, hence the 2
     for n, found in maps.items():
         assert (
             relative_l2(found, integrated_gradients(model, inputs, 0, n_steps=n, rule=rule)) < 1e-10
@@ -307,10 +331,27 @@ def test_several_sums_from_one_pass_are_each_their_own_and_share_nodes(network_a
         )
 
 
-def test_the_default_steps_are_the_documented_ones(table_net):
-    assert list(
-        integrated_gradients_steps(table_net, torch.rand(1, 6, dtype=torch.float64), 0)
-    ) == [5, 10, 20, 50, 100, 200]
+@pytest.mark.parametrize(
+    ("settings", "labels"),
+    [
+        (dict(n_steps=[10, 3, 10]), [10, 3]),
+        (dict(n_steps={7, 3}), [3, 7]),
+        (dict(n_steps=range(2, 4)), [2, 3]),
+        (dict(n_steps=np.array([5])), [5]),
+        (dict(rule=("right", "left")), ["right", "left"]),
+        (dict(rule={"right", "left"}), ["left", "right"]),
+        (dict(rule=RULES), list(RULES)),
+        (dict(rule={"mine": "endpoints", "theirs": "left"}), ["mine", "theirs"]),
+    ],
+)
+def test_several_in_a_dict_out_in_the_order_given(settings, labels, table_net):
+    x = torch.rand(2, 6, dtype=torch.float64)
+    found = integrated_gradients(table_net, x, 0, **dict(n_steps=4) | settings)
+    assert list(found) == labels
+    (name, values), wanted = next(iter(settings.items())), {"mine": "endpoints", "theirs": "left"}
+    for label, values in found.items():
+        one = {"n_steps": 4, name: wanted.get(label, label)}
+        assert relative_l2(values, integrated_gradients(table_net, x, 0, **one)) < 1e-12
 
 
 def test_the_class_is_fixed_on_the_input_even_if_it_is_not_predicted_along_the_path(watch):
@@ -325,7 +366,7 @@ def test_the_class_is_fixed_on_the_input_even_if_it_is_not_predicted_along_the_p
 
 
 # --- baselines
-# --------------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-1.5, 0.1)])
@@ -489,7 +530,7 @@ def test_expected_gradients_are_complete_with_the_mean_over_the_references(n_ref
 
 
 # --- completeness
-# -----------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 
 
 def test_the_gap_is_the_sum_of_the_map_less_the_rise_of_the_logit():
@@ -517,12 +558,29 @@ def test_the_gap_is_that_of_the_target():
 @pytest.mark.parametrize("rule", ["midpoint", "trapezoid", "gauss_legendre"])
 def test_more_steps_close_the_gap(rule, network_and_inputs):
     model, inputs = network_and_inputs
-    maps = integrated_gradients_steps(model, inputs, steps=(2, 500), rule=rule)
+    maps = integrated_gradients(model, inputs, n_steps=(2, 500), rule=rule)
     few, many = (
         completeness_gap(model, inputs, "black", found).abs().sum() for found in maps.values()
     )
     rise = (model(inputs) - model(torch.zeros_like(inputs))).abs().amax()
     assert many < 0.01 * rise and many < few
+
+
+def test_the_gap_in_half_precision_is_not_rounded_to_it():
+    # f(x) − f(x′) = 1 + 2⁻⁸, which is no bfloat16; ΣA = 1. And ΣA = 4 · 30000 is no float16.
+    def model(x):
+        return x[:, :1]
+
+    x, start = (torch.tensor([[v, 0.0]], dtype=torch.bfloat16) for v in (1.0, -(2**-8)))
+    gap = completeness_gap(model, x, start, torch.tensor([[1.0, 0.0]]).bfloat16(), 0)
+    assert gap.tolist() == [-(2**-8)]
+    large = torch.full((1, 4), 30000.0).half()
+    assert completeness_gap(model, large, large, large, 0).tolist() == [120000.0]
+
+
+def test_the_mean_of_a_large_picture_in_half_precision_is_its_mean():
+    x = torch.full((1, 1, 400, 400), 0.5).half()  # Σ = 80000, more than float16 holds
+    assert (make_baseline("mean", lambda z: z.flatten(1), x) == 0.5).all()
 
 
 # --- as many steps as it takes
@@ -573,8 +631,8 @@ def test_each_input_stops_at_the_first_doubling_that_meets_both_criteria(
     model, inputs = network_and_inputs
     found = converged_integrated_gradients(model, inputs, 1, tolerance=tolerance, max_steps=4097)
     maps = list(
-        integrated_gradients_steps(
-            model, inputs, 1, steps=[2**k + 1 for k in range(13)], rule="trapezoid"
+        integrated_gradients(
+            model, inputs, 1, n_steps=[2**k + 1 for k in range(13)], rule="trapezoid"
         ).values()
     )
     rise = (model(inputs) - model(torch.zeros_like(inputs)))[:, 1].detach()
@@ -621,6 +679,29 @@ def test_what_an_input_gets_does_not_depend_on_its_company():
     assert together.attribution[3].tolist() == [0, 0, 0] and together.gap[3] == 0
 
 
+def test_an_infinite_gradient_is_an_error_that_names_the_input_among_all_of_them():
+    # Input 0 is linear on its path and done after 3 gradients; input 1 meets the pole at α = 5/8.
+    model = one_logit(lambda a, b: a + (b - 0.625).abs().log())
+    with pytest.raises(ValueError, match=r"infinite at α = 0\.625 of the path .* of input 1:"):
+        converged_integrated_gradients(model, f64([1.0, 0.0], [0.0, 1.0]), 0)
+
+
+@pytest.mark.parametrize("rule", ["left", "trapezoid", "endpoints"])
+def test_a_rule_with_a_node_at_a_pole_is_an_error_that_names_it_and_one_without_is_not(rule):
+    # f = Σ√x: from black to 0.25 each value gives √0.25 = 0.5, and the gradient at black is ∞.
+    def model(x):
+        return x.sqrt().sum(1, keepdim=True)
+
+    x, baseline = f64([0.25], [0.25]), f64([0.04], [0.0])  # only input 1 starts at the pole
+    for batch_size in (None, 1, 3):
+        with pytest.raises(ValueError, match=r"infinite at α = 0 of the path .* of input 1:"):
+            integrated_gradients(
+                model, x, 0, baseline=baseline, n_steps=5, rule=rule, batch_size=batch_size
+            )
+    found = integrated_gradients(model, x, 0, baseline=baseline, n_steps=20000)
+    assert found.flatten().tolist() == pytest.approx([0.3, 0.5], rel=3e-3)
+
+
 @pytest.mark.parametrize("max_steps", [3, 4, 9, 16])
 def test_too_few_steps_are_a_warning_that_names_the_inputs(max_steps, watch):
     watched = watch(one_logit(lambda a, b: a**8 + b))
@@ -664,7 +745,7 @@ def test_it_converges_from_any_baseline_but_samples(baseline, conv_net, pictures
 
 
 # --- errors
-# -----------------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 
 X = torch.full((2, 6), 0.5, dtype=torch.float64)
 
@@ -781,17 +862,24 @@ def test_an_unfit_setting_of_the_converged_kind_is_an_error(settings, message, t
 
 
 @pytest.mark.parametrize(
-    ("steps", "error", "message"),
+    ("settings", "error", "message"),
     [
-        ((), ValueError, "steps must name at least one number of steps, found none"),
-        ((5, 0), ValueError, "n_steps must be at least 1, found 0"),
-        ((5, 1), ValueError, "n_steps must be at least 2, found 1"),
+        (dict(n_steps=()), ValueError, "n_steps is empty: give one value or several"),
+        (dict(rule=set()), ValueError, "rule is empty: give one value or several"),
+        (dict(n_steps=(5, 0)), ValueError, "n_steps must be at least 1, found 0"),
+        (dict(n_steps=(5, 1), rule="trapezoid"), ValueError, "must be at least 2, found 1"),
+        (dict(rule=["left", "rihgt"]), ValueError, "unknown rule 'rihgt'; did you mean 'right'"),
+        (
+            dict(n_steps=[3, 5], rule=["left", "right"]),
+            ValueError,
+            "n_steps and rule name several each, .*, or every sum to integrated_gradients_nodes",
+        ),
     ],
 )
-def test_unfit_steps_are_an_error_before_any_work(steps, error, message, table_net, watch):
+def test_unfit_lists_are_an_error_before_any_work(settings, error, message, table_net, watch):
     watched = watch(table_net)
     with pytest.raises(error, match=message):
-        integrated_gradients_steps(watched, X, steps=steps, rule="trapezoid")
+        integrated_gradients(watched, X, **settings)
     assert not watched.calls
 
 

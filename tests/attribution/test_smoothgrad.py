@@ -10,13 +10,10 @@ import torch
 from scipy import stats
 from torch import nn
 
+from helpers.attribution.aggregates import Mean
 from helpers.attribution.gradients import saliency
 from helpers.attribution.integrated_gradients import integrated_gradients
-from helpers.attribution.smoothgrad import (
-    smoothgrad,
-    smoothgrad_aggregates,
-    smoothgrad_counts,
-)
+from helpers.attribution.smoothgrad import smoothgrad
 from helpers.noise import DISTRIBUTIONS, NORMAL_IQR, noise_field
 
 MATCHES = [
@@ -58,18 +55,18 @@ def scale(distribution, match, sigma):
 
 
 # --- closed forms
-# -----------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 
 
 def assert_mean_gradient(function, x, expected, *, noise=0.8, n_samples=25, **kwargs):
     """The mean over 25 × 4000 independent draws of function′(x + δ) is within 5 standard errors of
     ``expected``."""
     pixels = torch.full((1, 4000), x, dtype=torch.float64)
-    maps = smoothgrad_aggregates(
+    maps = smoothgrad(
         separable(function),
         pixels,
         0,
-        aggregates=("mean", "variance"),
+        aggregate=("mean", "variance"),
         noise=noise,
         n_samples=n_samples,
         seed=3,
@@ -167,7 +164,7 @@ def test_no_noise_is_the_plain_gradient(network_and_inputs):
 
 
 # --- captum
-# -----------------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 
 
 def assert_agrees_with_captum_on_the_points_the_model_saw(model, pixels, watch, n):
@@ -213,8 +210,8 @@ def assert_agrees_with_noise_tunnel(model, pixels, n, noise):
     from captum.attr import NoiseTunnel, Saliency
 
     target = model(pixels).argmax(1)
-    ours = smoothgrad_aggregates(
-        model, pixels, target, aggregates=("mean", "variance"), n_samples=n, noise=noise
+    ours = smoothgrad(
+        model, pixels, target, aggregate=("mean", "variance"), n_samples=n, noise=noise
     )
     settings = dict(nt_samples=n, nt_samples_batch_size=10, stdevs=noise, target=target, abs=False)
     with torch.random.fork_rng(devices=[]):
@@ -243,7 +240,7 @@ def test_it_agrees_with_captums_noise_tunnel_on_a_real_network(real_network):
 
 
 # --- the noise
-# --------------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 
 
 @every_match
@@ -399,18 +396,19 @@ def test_three_samples_are_the_first_three_of_fifty(network_and_inputs, watch):
 def test_one_pass_over_fifty_holds_the_maps_of_fewer(aggregate, antithetic, network_and_inputs):
     model, inputs = network_and_inputs
     settings = dict(aggregate=aggregate, antithetic=antithetic, seed=2)
-    maps = smoothgrad_counts(model, inputs, 0, counts=(50, 3, 4, 17), **settings)
-    assert list(maps) == [3, 4, 17, 50]
+    maps = smoothgrad(model, inputs, 0, n_samples=(50, 3, 4, 17), **settings)
+    assert list(maps) == [50, 3, 4, 17]
     for n, found in maps.items():
         assert relative_l2(found, smoothgrad(model, inputs, 0, n_samples=n, **settings)) < 1e-10
 
 
 def test_variance_refuses_antithetic_pairs_which_are_not_independent(table_net):
-    for call in (partial(smoothgrad, aggregate="variance"), smoothgrad_aggregates):
+    x = torch.rand(1, 6, dtype=torch.float64)
+    for aggregate in ("variance", ["mean", "variance"]):
         with pytest.raises(
             ValueError, match="'variance' needs independent samples, which antithetic pairs are not"
         ):
-            call(table_net, torch.rand(1, 6, dtype=torch.float64), 0, antithetic=True)
+            smoothgrad(table_net, x, 0, aggregate=aggregate, antithetic=True)
 
 
 @pytest.mark.parametrize(
@@ -456,12 +454,6 @@ def test_an_attribution_gets_all_inputs_of_a_point_at_once_so_it_may_have_an_arg
         for i in range(3)
     ]
     assert relative_l2(found, torch.cat(alone)) < 1e-10
-
-
-def test_the_default_counts_are_three_to_fifty(table_net):
-    assert list(smoothgrad_counts(table_net, torch.rand(1, 6, dtype=torch.float64), 0)) == list(
-        range(3, 51)
-    )
 
 
 def test_all_pictures_share_a_field_under_one_seed_and_none_under_seeds_of_their_own(watch):
@@ -542,7 +534,7 @@ def test_the_draws_on_cuda_are_those_on_the_cpu(watch):
 
 
 # --- the target
-# -------------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -671,7 +663,7 @@ def test_the_range_is_checked_again_after_a_nested_method_whether_or_not_it_fail
 
 
 # --- errors
-# -----------------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -744,22 +736,68 @@ def test_an_unfit_setting_is_an_error_that_says_why(settings, error, message, ta
 
 
 @pytest.mark.parametrize(
-    ("counts", "error", "message"),
+    ("settings", "labels"),
     [
-        ((), ValueError, "counts must name at least one sample count, found none"),
-        ((0, 3), ValueError, "each count must be at least 1, found 0"),
-        ((3.5,), TypeError, r"each count must be an integer, found 3\.5"),
+        (dict(n_samples=[10, 3, 10, 5]), [10, 3, 5]),
+        (dict(n_samples=(3,)), [3]),
+        (dict(n_samples=range(2, 5)), [2, 3, 4]),
+        (dict(n_samples={7, 3, 5}), [3, 5, 7]),
+        (dict(n_samples=np.array([4, 2])), [4, 2]),
+        (dict(n_samples=torch.tensor([4, 2])), [4, 2]),
+        (dict(n_samples=(2**k for k in range(3))), [1, 2, 4]),
+        (dict(aggregate=["median", "mean", "median"]), ["median", "mean"]),
+        (dict(aggregate={"median", "mean"}), ["mean", "median"]),
+        (dict(aggregate={"b": "median", "a": Mean()}), ["b", "a"]),
     ],
 )
-def test_unfit_counts_are_an_error(counts, error, message, table_net):
+def test_several_in_a_dict_out_in_the_order_given_from_one_pass(settings, labels, watch):
+    # f = Σ x²: the gradient is twice the noisy point, so that samples and aggregates differ.
+    watched, x = watch(separable(torch.square)), torch.zeros(2, 3, dtype=torch.float64)
+    found = smoothgrad(watched, x, 0, **dict(n_samples=4) | settings)
+    assert list(found) == labels and [type(label) for label in found] == [type(labels[0])] * len(
+        labels
+    )
+    counts = [label if isinstance(label, int) else 4 for label in labels]
+    assert len(watched.rows) == 2 * max(counts)
+    names = {"a": "mean", "b": "median"}
+    for label, n in zip(labels, counts, strict=True):
+        points = 2 * 0.15 * draws(n, (3,))
+        how = np.median if names.get(label, label) == "median" else np.mean
+        np.testing.assert_allclose(found[label][1].numpy(), how(points, axis=0), rtol=1e-12)
+
+
+@pytest.mark.parametrize("one", [3, np.int64(3), np.array(3), torch.tensor(3)])
+def test_a_number_in_a_map_out(one, table_net):
+    found = smoothgrad(table_net, torch.rand(2, 6, dtype=torch.float64), 0, n_samples=one)
+    assert found.shape == (2, 6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        (dict(n_samples=()), ValueError, "n_samples is empty: give one value or several"),
+        (dict(aggregate=[]), ValueError, "aggregate is empty"),
+        (dict(aggregate={}), ValueError, "aggregate is empty"),
+        (dict(n_samples=(0, 3)), ValueError, "n_samples must be at least 1, found 0"),
+        (dict(n_samples=(3.5,)), TypeError, r"n_samples must be an integer, found 3\.5"),
+        (dict(n_samples=[[3]]), TypeError, r"n_samples must be an integer, found \[3\]"),
+        (dict(aggregate=["mean", "medain"]), ValueError, "unknown aggregate 'medain'"),
+        (
+            dict(n_samples=[3, 5], aggregate=["mean", "median"]),
+            ValueError,
+            "n_samples and aggregate name several each, .* give one of them a single value",
+        ),
+    ],
+)
+def test_unfit_lists_are_an_error_before_any_work(settings, error, message, table_net, watch):
+    watched = watch(table_net)
     with pytest.raises(error, match=message):
-        smoothgrad_counts(table_net, torch.rand(2, 6, dtype=torch.float64), 0, counts=counts)
+        smoothgrad(watched, torch.rand(2, 6, dtype=torch.float64), **settings)
+    assert not watched.calls
 
 
 def test_the_variance_of_the_smallest_count_is_checked_before_any_work(table_net, watch):
     watched = watch(table_net)
     with pytest.raises(ValueError, match="needs at least 2 samples, found 1"):
-        smoothgrad_counts(
-            watched, torch.rand(2, 6, dtype=torch.float64), 0, counts=(1, 5), aggregate="variance"
-        )
+        smoothgrad(watched, torch.rand(2, 6), 0, n_samples=(1, 5), aggregate="variance")
     assert not watched.calls

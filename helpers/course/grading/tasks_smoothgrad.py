@@ -17,12 +17,12 @@ from helpers.course.grading.tasks import (
 )
 
 _GRADIENT = [
-    *of("helpers.attribution.gradients", "saliency", "input_gradient", "stream"),
+    *of("helpers.attribution.gradients", "saliency", "input_gradient", "_gradient_and_logit"),
+    *of("helpers.attribution.gradients", "stream"),
     *of("captum.attr", "Saliency.attribute", "InputXGradient.attribute"),
 ]
 SMOOTHGRAD = [
-    *of("helpers.attribution.smoothgrad", "smoothgrad", "smoothgrad_counts"),
-    *of("helpers.attribution.smoothgrad", "smoothgrad_aggregates", "_run"),
+    *of("helpers.attribution.smoothgrad", "smoothgrad"),
     *of("captum.attr", "NoiseTunnel.attribute"),
 ]
 _NOISE = of("helpers.noise", "noise_field", "draw_field")

@@ -32,7 +32,7 @@ LINES = {
     "studies": 1150,
     "display": 1200,
     "course": 3850,
-    "ground": 450,
+    "ground": 520,
 }
 COURSE_SHARE = 0.40
 

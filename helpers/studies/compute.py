@@ -40,6 +40,9 @@ CHUNK = 10  # pictures that are measured, and kept when interrupted, together
 TOLERANCE = (
     0.002  # of a recomputed value: stored with half precision, computed on another processor
 )
+FLIPPED = (
+    0.05  # of the values may be off by more: other rounding flips a ReLU, a sign step or a rank
+)
 
 
 def measure_here(name, model, images, *, seed=0, **sizes) -> Results:
@@ -58,15 +61,17 @@ def recompute(results, *, n=3, seed=0) -> str:
     """Compute n pictures' values again, on a network and a training seed that ``seed`` chooses
     along with the pictures, and compare them one by one.
 
+    A value agrees within 0.002 of itself, or of the measure's mean size if that is larger (but
+    below 1). On another processor rounding flips a ReLU, a step of an adversarial start or the rank
+    of a pixel, and single values jump as far as they like: those are counted.
+
     Returns:
         a line that says what was compared.
 
     Raises:
-        AssertionError: a value differs by more than 0.02, or more than one value in twenty (and
-            more than one) by more than 0.002, of itself or of the measure's mean size, if that is
-            larger (but below 1): where other rounding flips a ReLU, a gradient jumps. Of the hiding
-                measures, which step, more than 2 % of the values differ. Or the study's settings
-            have changed.
+        AssertionError: 5 % of the values or more (and more than one) disagree, or most of those of
+            one setting or of one measure: so that neither can be taken for another. Or a value is
+            there that was not, or the study's settings have changed.
     """
     rng = np.random.default_rng(seed)
     network, training_seed = (
@@ -83,32 +88,34 @@ def recompute(results, *, n=3, seed=0) -> str:
     settings, again = _compute(*arguments)
     same = settings == results.settings and set(again) == set(results.values)
     assert same, (
-        f"the settings or measures of {results.name} have changed: python -m helpers studies {results.name}"
+        f"the settings or measures of {results.name} have changed: "
+        f"python -m helpers studies {results.name}"
     )
-    stepped, n_stepped = 0, 0
-    for measure, values in again.items():
+    off = np.empty((len(again), len(settings), n))
+    for row, (measure, values) in zip(off, again.items(), strict=True):
         stored = results.values[measure][network, training_seed][:, places]
         assert (np.isnan(values) == np.isnan(stored)).all(), (
             f"{measure}: other settings have a value"
         )
-        size = np.maximum(
-            np.abs(stored), np.clip(np.nanmean(np.abs(results.values[measure])), 1e-6, 1)
-        )
-        off = np.where(np.isnan(stored), 0, np.abs(values - stored) / size)
-        if " hidden, " in measure:
-            stepped, n_stepped = stepped + int((off > TOLERANCE).sum()), n_stepped + off.size
-            continue
-        where = np.unravel_index(off.argmax(), off.shape)
-        assert off.max() <= 10 * TOLERANCE and (off > TOLERANCE).sum() <= max(1, 0.05 * off.size), (
-            f"{measure}, setting {settings[where[0]]}, picture {results.pictures[places[where[1]]]}: "
-            f"stored {stored[where]:.4f}, computed {values[where]:.4f}"
-        )
-    assert stepped <= 0.02 * n_stepped, (
-        f"{stepped} of {n_stepped} values of the hiding measures differ"
+        mean_size = np.clip(np.nanmean(np.abs(results.values[measure])), 1e-6, 1)
+        distance = np.abs(values - stored) / np.maximum(np.abs(stored), mean_size)
+        row[:] = np.where(np.isnan(stored), np.nan, np.nan_to_num(distance, nan=np.inf))
+    there, moved = ~np.isnan(off), off > TOLERANCE
+    measure, setting, picture = np.unravel_index(np.nanargmax(off), off.shape)
+    worst = (
+        f"the furthest is {list(again)[measure]}, setting {settings[setting]}, picture "
+        f"{results.pictures[places[picture]]}: off by {off[measure, setting, picture]:.1%}"
     )
+    assert moved.sum() < max(2, FLIPPED * there.sum()), (
+        f"{moved.sum()} of {there.sum()} values differ; {worst}"
+    )
+    for names, axes in ((again, (1, 2)), (settings, (0, 2))):
+        for name, differ, of in zip(names, moved.sum(axes), there.sum(axes), strict=True):
+            assert differ < max(2, of / 2), f"{name}: {differ} of {of} values differ; {worst}"
     return (
-        f"{n} pictures of {results.networks[network]}, training seed {results.training_seeds[training_seed]}: "
-        f"{len(again)} measures × {len(settings)} settings computed again agree with the stored ones"
+        f"{n} pictures of {results.networks[network]}, training seed "
+        f"{results.training_seeds[training_seed]}: {len(again)} measures × {len(settings)} "
+        "settings computed again agree with the stored ones"
     )
 
 
@@ -202,7 +209,8 @@ def _assemble(name, pictures, excluded, chunks):
         of, first = about.pop("pictures"), first or about
         if about != first or of != pictures[key[2] : key[2] + CHUNK].tolist():
             raise ValueError(
-                f"{path} is of another version of {name}: delete its folder and compute the study again"
+                f"{path} is of another version of {name}: delete its folder and compute the study "
+                "again"
             )
     starts = range(0, len(pictures), CHUNK)
     values = np.stack(

@@ -5,8 +5,10 @@ BIN = $(VENV)/bin
 MODEL ?=
 IMAGES ?=
 SUBMISSIONS ?=
-# A process for each core, one thread in each: files, and so the cells of a notebook, stay together and in order.
-TEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+# A process for each core, one thread in each unless you say otherwise: files, and so the cells of a notebook, stay
+# together and in order.
+OMP_NUM_THREADS ?= 1
+TEST = OMP_NUM_THREADS=$(OMP_NUM_THREADS) $(BIN)/python -m pytest -n auto --dist loadfile
 GRADES ?= build/grades
 
 .PHONY: run test test-all studies lab notebooks bench lint release grade

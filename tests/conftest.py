@@ -93,9 +93,9 @@ def _table_net():
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
     """The networks are so small that a second thread waits more than it works, ten times over on a
-    busy machine."""
+    busy machine; more only where OMP_NUM_THREADS asks for it."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
     yield
     torch.set_num_threads(threads)
 

@@ -99,12 +99,12 @@ def lab(tmp_path):
             server.wait()
 
 
-def wait_for(address, server, log, seconds=120):
+def wait_for(address, server, log, seconds=600):
     """Until the server answers."""
     end = time.monotonic() + seconds
     while server.poll() is None and time.monotonic() < end:
         try:
-            with urllib.request.urlopen(address, timeout=5):
+            with urllib.request.urlopen(address, timeout=60):
                 return
         except OSError:
             time.sleep(0.3)

@@ -53,7 +53,7 @@ class Control:
         if self.value == before:
             return False
         self.page.wait_for_function(
-            "before => window.answered > before", arg=answered, timeout=60_000
+            "before => window.answered > before", arg=answered, timeout=600_000
         )
         return True
 
@@ -124,11 +124,11 @@ class PanelOnPage:
 def open_and_run(page, address, name):
     """Open a notebook, run all its cells and return its panels."""
     page.goto(f"{address}/lab/tree/{name}?reset")
-    page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=120_000)
+    page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=600_000)
     page.wait_for_function(
-        "window.jupyterapp && window.jupyterapp.shell.currentWidget?.context", timeout=60_000
+        "window.jupyterapp && window.jupyterapp.shell.currentWidget?.context", timeout=600_000
     )
     assert page.evaluate(_RUN_ALL), "a cell failed"
     panels = page.locator(".jp-OutputArea-output .widget-vbox:has(> .widget-image)")
-    panels.first.wait_for(timeout=60_000)
+    panels.first.wait_for(timeout=600_000)
     return [PanelOnPage(page, panel) for panel in panels.all()]

@@ -109,7 +109,7 @@ def run_cell(cwd, env, then=""):
     what went wrong)."""
     code = f"{bootstrap(*origin())}\n{then}"
     process = subprocess.run(
-        [sys.executable, "-c", code], cwd=cwd, env=env, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code], cwd=cwd, env=env, capture_output=True, text=True
     )
     return process.returncode, process.stdout.strip(), process.stderr
 
@@ -120,7 +120,11 @@ WHERE = "import helpers.benchmark.scenes, sys; print(helpers.__file__, helpers.b
 def test_in_colab_the_repository_is_fetched_at_its_tag_once(tmp_path, fake_colab):
     repository, revision = origin()
     clone = tmp_path / repository.rsplit("/", 1)[1]
-    expected = (0, f"{clone / 'helpers' / '__init__.py'} {clone / 'helpers' / 'benchmark' / 'scenes.py'}", "")
+    expected = (
+        0,
+        f"{clone / 'helpers' / '__init__.py'} {clone / 'helpers' / 'benchmark' / 'scenes.py'}",
+        "",
+    )
     assert run_cell(tmp_path, fake_colab, WHERE) == expected
     described = subprocess.run(
         ["git", "describe", "--tags"], cwd=clone, capture_output=True, text=True, check=True

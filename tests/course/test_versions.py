@@ -1,6 +1,7 @@
 """Clean environments of other versions, ipywidgets 7.7.1 as in Colab in both: the lowest that
 requirements.txt admits, and Colab's torch beside the others of today. Every notebook runs to its
 end in a fake Colab, and the tests pass. Takes several GB and some minutes each."""
+
 import json
 import os
 import re

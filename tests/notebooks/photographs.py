@@ -17,7 +17,7 @@ SMALL = {
 
 
 def executed(path, out, parameters):
-    (result,) = run([path], out, parameters, timeout=300)
+    (result,) = run([path], out, parameters)
     assert result["error"] is None, f"{path.name}: {result['error']}"
     return nbformat.read(out / path.name, as_version=4)
 

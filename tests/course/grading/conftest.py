@@ -17,7 +17,7 @@ def small_limits():
     return Limits(
         cell=2,
         idle=6,
-        wall=300,
+        wall=3600,
         cpu=40,
         memory=1400 * 2**20,
         disk=32 * 2**20,

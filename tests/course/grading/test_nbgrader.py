@@ -42,7 +42,7 @@ def course(tmp_path):
         (tmp_path / name).symlink_to(NOTEBOOKS.parent / name)
     (tmp_path / "nbgrader_config.py").write_text(
         "c = get_config()\nc.CourseDirectory.course_id = 'course'\n"
-        "c.ExecutePreprocessor.timeout = 600\n"
+        "c.ExecutePreprocessor.timeout = 3600\n"
     )
 
     programs = environment("nbgrader", WANTED).parent

@@ -1,6 +1,7 @@
 """Opening: the bootstrap cell in a checkout, nowhere, and in a Colab that is a fake module, its
 clone redirected by git."""
 
+import ast
 import os
 import re
 import shutil
@@ -210,27 +211,26 @@ def test_torch_jupyter_and_the_kernel_are_never_installed(monkeypatch, pip):
 def test_what_the_notebooks_import_is_the_first_paragraph_of_the_requirements():
     """Else Colab would lack something, or fetch what only the tests need."""
     modules = {"skimage": "scikit-image", "PIL": "pillow"}
-    tools = {
-        "IPython",
-        "nbformat",
-        "papermill",
-        "nbconvert",
-        "helpers",
-    }  # part of Jupyter, or of `python -m helpers run`
-    code = [path.read_text(encoding="utf-8") for path in (ROOT / "helpers").rglob("*.py")]
+    code = [
+        path.read_text(encoding="utf-8")
+        for path in (ROOT / "helpers").rglob("*.py")
+        if path.name == "colab.py" or "course" not in path.parts
+    ]
     code += [
         cell.source
         for path in NOTEBOOKS
         for cell in nbformat.read(path, as_version=4).cells
         if cell.cell_type == "code"
     ]
-    imported = {
-        name
-        for text in code
-        for name in re.findall(r"^\s*(?:import|from) (\w+)", text, re.MULTILINE)
-    }
-    third_party = {
-        modules.get(name, name) for name in imported - sys.stdlib_module_names - tools - {"google"}
-    }
+    imported = set()
+    for node in (node for text in code for node in ast.walk(ast.parse(text))):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add(node.module.split(".")[0])
+    # IPython comes with any Jupyter, google with Colab.
+    third_party = imported - sys.stdlib_module_names - {"helpers", "IPython", "google"}
     needed = (ROOT / "requirements.txt").read_text(encoding="utf-8").split("\n\n")[0]
-    assert third_party == set(re.findall(r"^([\w-]+)", needed, re.MULTILINE))
+    assert {modules.get(name, name) for name in third_party} == set(
+        re.findall(r"^([\w-]+)", needed, re.MULTILINE)
+    )

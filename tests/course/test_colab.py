@@ -115,13 +115,19 @@ def run_cell(cwd, env, then=""):
     return process.returncode, process.stdout.strip(), process.stderr
 
 
-WHERE = "import helpers.benchmark.scenes, sys; print(helpers.__file__, helpers.benchmark.scenes.__file__)"
+WHERE = """
+import helpers, importlib.util
+print(helpers.__file__, importlib.util.find_spec("helpers.benchmark.scenes").origin)"""
 
 
 def test_in_colab_the_repository_is_fetched_at_its_tag_once(tmp_path, fake_colab):
     repository, revision = origin()
     clone = tmp_path / repository.rsplit("/", 1)[1]
-    expected = (0, f"{clone / 'helpers' / '__init__.py'} {clone / 'helpers' / 'benchmark' / 'scenes.py'}", "")
+    expected = (
+        0,
+        f"{clone / 'helpers' / '__init__.py'} {clone / 'helpers' / 'benchmark' / 'scenes.py'}",
+        "",
+    )
     assert run_cell(tmp_path, fake_colab, WHERE) == expected
     described = subprocess.run(
         ["git", "describe", "--tags"], cwd=clone, capture_output=True, text=True, check=True
@@ -228,8 +234,9 @@ def test_what_the_notebooks_import_is_the_first_paragraph_of_the_requirements():
             imported |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             imported.add(node.module.split(".")[0])
-    # IPython comes with any Jupyter, google with Colab.
-    third_party = imported - sys.stdlib_module_names - {"helpers", "IPython", "google"}
+    # Any Jupyter has IPython and nbformat, Colab has google.
+    there = {"helpers", "IPython", "nbformat", "google"}
+    third_party = imported - sys.stdlib_module_names - there
     needed = (ROOT / "requirements.txt").read_text(encoding="utf-8").split("\n\n")[0]
     assert {modules.get(name, name) for name in third_party} == set(
         re.findall(r"^([\w-]+)", needed, re.MULTILINE)

@@ -90,6 +90,33 @@ def _table_net():
     )
 
 
+# The files that take longest, the longest first: begun last, one of them would keep one core busy
+# while the others have nothing left to do.
+LONGEST = (
+    "notebooks/ig_4_quality.ipynb",
+    "notebooks/ig_2_baseline.ipynb",
+    "notebooks/smoothgrad_5_aggregation.ipynb",
+    "tests/course/grading/test_grade.py",
+    "tests/browser/test_browser.py",
+    "tests/notebooks/test_real_network.py",
+    "tests/browser/test_panels.py",
+)
+
+
+def pytest_configure(config):
+    config.option.loadscopereorder = False  # xdist would begin with the files of most tests
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first, then the other notebooks, then what takes seconds."""
+
+    def place(item):
+        file = item.nodeid.partition("::")[0]
+        return LONGEST.index(file) if file in LONGEST else len(LONGEST) + file.endswith(".py")
+
+    items.sort(key=place)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
     """The networks are so small that a second thread waits more than it works, ten times over on a

@@ -1,6 +1,7 @@
 """Opening: the bootstrap cell in a checkout, nowhere, and in a Colab that is a fake module, its
 clone redirected by git."""
 
+import ast
 import os
 import re
 import shutil
@@ -114,7 +115,9 @@ def run_cell(cwd, env, then=""):
     return process.returncode, process.stdout.strip(), process.stderr
 
 
-WHERE = "import helpers.benchmark.scenes, sys; print(helpers.__file__, helpers.benchmark.scenes.__file__)"
+WHERE = """
+import helpers, importlib.util
+print(helpers.__file__, importlib.util.find_spec("helpers.benchmark.scenes").origin)"""
 
 
 def test_in_colab_the_repository_is_fetched_at_its_tag_once(tmp_path, fake_colab):
@@ -214,27 +217,27 @@ def test_torch_jupyter_and_the_kernel_are_never_installed(monkeypatch, pip):
 def test_what_the_notebooks_import_is_the_first_paragraph_of_the_requirements():
     """Else Colab would lack something, or fetch what only the tests need."""
     modules = {"skimage": "scikit-image", "PIL": "pillow"}
-    tools = {
-        "IPython",
-        "nbformat",
-        "papermill",
-        "nbconvert",
-        "helpers",
-    }  # part of Jupyter, or of `python -m helpers run`
-    code = [path.read_text(encoding="utf-8") for path in (ROOT / "helpers").rglob("*.py")]
+    code = [
+        path.read_text(encoding="utf-8")
+        for path in (ROOT / "helpers").rglob("*.py")
+        if path.name == "colab.py" or "course" not in path.parts
+    ]
     code += [
         cell.source
         for path in NOTEBOOKS
         for cell in nbformat.read(path, as_version=4).cells
         if cell.cell_type == "code"
     ]
-    imported = {
-        name
-        for text in code
-        for name in re.findall(r"^\s*(?:import|from) (\w+)", text, re.MULTILINE)
-    }
-    third_party = {
-        modules.get(name, name) for name in imported - sys.stdlib_module_names - tools - {"google"}
-    }
+    imported = set()
+    for node in (node for text in code for node in ast.walk(ast.parse(text))):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add(node.module.split(".")[0])
+    # Any Jupyter has IPython and nbformat, Colab has google.
+    there = {"helpers", "IPython", "nbformat", "google"}
+    third_party = imported - sys.stdlib_module_names - there
     needed = (ROOT / "requirements.txt").read_text(encoding="utf-8").split("\n\n")[0]
-    assert third_party == set(re.findall(r"^([\w-]+)", needed, re.MULTILINE))
+    assert {modules.get(name, name) for name in third_party} == set(
+        re.findall(r"^([\w-]+)", needed, re.MULTILINE)
+    )

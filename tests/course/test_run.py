@@ -1,16 +1,18 @@
 """Re-execution: pages for every notebook, the failing one named with its cell, nothing of the
 reader's own touched."""
 
+import io
 import re
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from helpers.course.run import ROOT, run, tidy, to_html
+from helpers.course.run import ROOT, main, run, tidy, to_html
 
 GOOD = (
     "import pathlib\nprint(SEED, MODEL, IMAGES, pathlib.Path.cwd().name)",
@@ -43,6 +45,15 @@ def command(*arguments, cwd=ROOT):
     )
     assert "Traceback" not in process.stderr, process.stderr
     return process
+
+
+def command_here(*arguments):
+    """The same command in this process, which has imported what it needs: (exit status, what it
+    printed)."""
+    said = io.StringIO()
+    with redirect_stdout(said), pytest.raises(SystemExit) as ended:
+        main([*map(str, arguments)])
+    return ended.value.code, said.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -165,29 +176,28 @@ def test_pages_have_the_notebooks_title(ran):
 
 @pytest.fixture(scope="module")
 def in_place(tmp_path_factory):
-    """(process, sources before, folder) of an in-place run that fails in its second notebook."""
+    """(exit status, what it printed, sources before, folder) of an in-place run that fails in its
+    second notebook."""
     folder = tmp_path_factory.mktemp("in_place")
     notebooks = [
         save(folder / "good.ipynb", "Good", "2 + 2"),
         save(folder / "bad.ipynb", "Bad", *BAD),
     ]
     before = {path.name: path.read_bytes() for path in notebooks}
-    return command("--in-place", *notebooks), before, folder
+    return *command_here("--in-place", *notebooks), before, folder
 
 
 def test_in_place_touches_nothing_when_one_fails(in_place):
-    process, before, folder = in_place
-    assert process.returncode == 1 and "cell [3]: ZeroDivisionError" in process.stdout
+    status, said, before, folder = in_place
+    assert status == 1 and "cell [3]: ZeroDivisionError" in said
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_in_place_writes_the_outputs_back_and_nothing_else(in_place):
-    _, before, folder = in_place
-    process = command("--in-place", folder / "good.ipynb")
-    assert process.returncode == 0 and sorted(path.name for path in folder.iterdir()) == [
-        "bad.ipynb",
-        "good.ipynb",
-    ]
+    *_, before, folder = in_place
+    status, _ = command_here("--in-place", folder / "good.ipynb")
+    names = sorted(path.name for path in folder.iterdir())
+    assert status == 0 and names == ["bad.ipynb", "good.ipynb"]
     old, new = (
         nbformat.reads(before["good.ipynb"].decode(), as_version=4),
         nbformat.read(folder / "good.ipynb", as_version=4),

@@ -16,6 +16,17 @@ SMALL = {
 }
 
 
+def on_photographs(path, photos):
+    """The notebook's parameters for a run on photographs."""
+    (given,) = (
+        cell.source
+        for cell in nbformat.read(path, as_version=4).cells
+        if cell.get("id") == "parameters"
+    )
+    sizes = {name: value for name, value in SMALL.items() if f"\n{name} = " in given}
+    return {"MODEL": "squeezenet1_1", "IMAGES": str(photos)} | sizes
+
+
 def executed(path, out, parameters):
     (result,) = run([path], out, parameters)
     assert result["error"] is None, f"{path.name}: {result['error']}"
@@ -23,13 +34,8 @@ def executed(path, out, parameters):
 
 
 def runs_on_photographs(path, out, photos):
-    (given,) = (
-        cell.source
-        for cell in nbformat.read(path, as_version=4).cells
-        if cell.get("id") == "parameters"
-    )
-    sizes = {name: value for name, value in SMALL.items() if f"\n{name} = " in given}
-    notebook = executed(path, out, {"MODEL": "squeezenet1_1", "IMAGES": str(photos)} | sizes)
+    """In a kernel of its own, on pictures of the size that the network was trained on."""
+    notebook = executed(path, out, on_photographs(path, photos))
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert any("image/png" in output.get("data", {}) for output in outputs)
     assert any("no masks" in output.get("text", "") for output in outputs), (

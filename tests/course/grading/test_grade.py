@@ -66,11 +66,11 @@ GENTLE = {
         "there is no function my_gradient",
     ),
     "syntax": ({"solution-smoothgrad": "def my_smoothgrad(:"}, 4, 0, "SyntaxError"),
-    "shell": (after("!pip --version\n%matplotlib inline"), 4, 8, ""),
     "slider": (
         {
             "figure": "import ipywidgets as w\n\n\ndef draw(x):\n    return 1 / (5 - x)\n\n\n"
-            "w.interact(draw, x=w.IntSlider(2, min=0, max=5))"
+            "w.interact(draw, x=w.IntSlider(2, min=0, max=5))",
+            **after("!echo a shell\n%matplotlib inline"),
         },
         4,
         8,
@@ -102,47 +102,10 @@ HOSTILE = {
         0,
         "did not react",
     ),
-    "sleep": (after("import time\ntime.sleep(10**6)"), 4, 0, "slept longer than 6 s"),
-    "memory": (after("blocks = []\nwhile True:\n    blocks.append(b'x' * 2**26)"), 4, 0, "emory"),
     "at once": (after("block = bytearray(50 * 2**30)"), 4, 0, "MemoryError"),
-    "forks": (
-        after(
-            "import os\nfor _ in range(10**6):\n    try:\n        os.fork()\n    except OSError:\n        pass"
-        ),
-        4,
-        0,
-        "solution-smoothgrad: ",
-    ),
-    "killer": (
-        after(
-            "import os, signal\nfor pid in (os.getppid(), 1, -1):\n    try:\n        os.kill(pid, signal.SIGKILL)\n"
-            "    except OSError:\n        pass"
-        ),
-        4,
-        8,
-        "",
-    ),
     "group": (inside("import os\nos.killpg(0, 9)"), 4, 0, "my_smoothgrad"),
-    "deleter": (
-        after(
-            "import os, shutil\nfor path in ('/course', '/tmp', os.getcwd()):\n"
-            "    shutil.rmtree(path, ignore_errors=True)"
-        ),
-        4,
-        8,
-        "",
-    ),
     "dies": (after("import os\nos._exit(3)"), 4, 0, "ended by itself (status 3"),
     "dies late": (inside("import ctypes\nctypes.string_at(0)"), 4, 0, "ended by itself (signal 11"),
-    "output": (
-        after(
-            "import os\nfor _ in range(1024):\n    print('x' * 2**20)\nfor fd in (1, 2):\n    for _ in range(64):\n"
-            "        os.write(fd, b'y' * 2**20)"
-        ),
-        4,
-        8,
-        "",
-    ),
     "returns": (
         {"solution-smoothgrad": "def my_smoothgrad(*_):\n    return torch.zeros(2**24)"},
         4,
@@ -157,6 +120,20 @@ HOSTILE = {
         4,
         0,
         "protocol",
+    ),
+}
+# Those that meet a wall which test_sandbox.py has around a bare Python: `make test-all` also grades
+# them.
+WALLED = {
+    "sleep": (after("import time\ntime.sleep(10**6)"), 4, 0, "slept longer than 6 s"),
+    "memory": (after("blocks = []\nwhile True:\n    blocks.append(b'x' * 2**26)"), 4, 0, "emory"),
+    "forks": (
+        after(
+            "import os\nfor _ in range(10**6):\n    try:\n        os.fork()\n    except OSError:\n        pass"
+        ),
+        4,
+        0,
+        "solution-smoothgrad: ",
     ),
 }
 
@@ -237,11 +214,9 @@ def test_broken_notebooks_get_a_score_and_a_reason(gentle):
 
 
 def test_errors_of_sliders_are_seen(gentle):
-    assert any(
-        error.startswith("sliders: ") and "ZeroDivisionError" in error
-        for error in gentle[2]["slider"]["errors"]
-    )
-    assert gentle[2]["right"]["errors"] == gentle[2]["shell"]["errors"] == []
+    (error,) = gentle[2]["slider"]["errors"]  # and its shell commands are none
+    assert error.startswith("sliders: ") and "ZeroDivisionError" in error
+    assert gentle[2]["right"]["errors"] == []
 
 
 def test_pages_and_tables(gentle):
@@ -291,37 +266,67 @@ def test_marks_survive_and_are_added_and_nothing_is_run_again(
     assert "3,5" in marks.read_text()
 
 
+GUEST = """
+import os, shutil, signal, socket
+from pathlib import Path
+
+for path in SECRETS:
+    try:
+        Path(path).read_bytes()
+    except OSError:
+        continue
+    raise SystemExit(f'WAS READ: {path}')
+for path in ('/x', '/course/helpers/benchmark/models.py', '/usr/x'):
+    try:
+        Path(path).write_text('x')
+    except OSError:
+        continue
+    raise SystemExit(f'WAS WRITTEN: {path}')
+for address in ADDRESSES:
+    try:
+        socket.create_connection(address, 1)
+    except OSError:
+        continue
+    raise SystemExit(f'WAS REACHED: {address}')
+for pid in (os.getppid(), 1, -1):
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except OSError:
+        pass
+for _ in range(1024):
+    print('x' * 2**20)
+for fd in (1, 2):
+    for _ in range(64):
+        os.write(fd, b'y' * 2**20)
+try:
+    for i in range(100):
+        open(f'{i}', 'wb').write(bytes(2**20))
+except OSError as error:
+    print(error)
+else:
+    raise SystemExit('WAS FILLED: the disk')
+for path in ('/course', '/tmp', os.getcwd()):
+    shutil.rmtree(path, ignore_errors=True)
+"""
+"""Reads, writes, reaches, kills, floods, fills and deletes what it can, and is graded all the
+same."""
+
+
 @needs_walls
-def test_hostile_submissions_harm_nobody(tmp_path, source, small_limits):
+@pytest.mark.parametrize("walled", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_hostile_submissions_harm_nobody(tmp_path, source, small_limits, walled):
     secret = tmp_path / "secret.txt"
     secret.write_text("the solutions")
     with socket.create_server(("127.0.0.1", 0)) as server:
-        snoop = after(
-            "import os, socket\nfrom pathlib import Path\n\n"
-            f"for path in ({str(secret)!r}, {str(source)!r}, '/proc/1/environ', '/etc/shadow'):\n"
-            "    try:\n        Path(path).read_bytes()\n    except OSError:\n        continue\n"
-            "    raise SystemExit(f'WAS READ: {path}')\n"
-            "for path in ('/x', '/course/helpers/benchmark/models.py', '/usr/x'):\n"
-            "    try:\n        Path(path).write_text('x')\n    except OSError:\n        continue\n"
-            "    raise SystemExit(f'WAS WRITTEN: {path}')\n"
-            f"for address in (('127.0.0.1', {server.getsockname()[1]}), ('1.1.1.1', 53)):\n"
-            "    try:\n        socket.create_connection(address, 1)\n    except OSError:\n        continue\n"
-            "    raise SystemExit(f'WAS REACHED: {address}')"
-        )
-        filler = after(
-            "try:\n    for i in range(100):\n        open(f'{i}', 'wb').write(bytes(2**20))\n"
-            "except OSError as error:\n    print(error)\nelse:\n"
-            "    raise SystemExit('THE DISK WAS FILLED')"
-        )
-        cases = HOSTILE | {
-            "snoop": (snoop, 4, 8, ""),
-            "filler": (filler, 4, 8, ""),
-            "right": GENTLE["right"],
-        }
+        secrets = (str(secret), str(source), "/proc/1/environ", "/etc/shadow")
+        addresses = (("127.0.0.1", server.getsockname()[1]), ("1.1.1.1", 53))
+        tries = f"SECRETS, ADDRESSES = {secrets!r}, {addresses!r}\n{GUEST}"
+        guests = {"guest": (after(tries), 4, 8, ""), "right": GENTLE["right"]}
+        cases = (WALLED if walled else HOSTILE) | guests
         _, records = graded(tmp_path, source, small_limits, cases)
     check(records, cases)
-    assert records["snoop"]["errors"] == records["filler"]["errors"] == []
-    assert secret.read_text() == "the solutions" and "THE DISK" not in all_said(records)
+    assert records["guest"]["errors"] == records["right"]["errors"] == []
+    assert secret.read_text() == "the solutions"
     alone = [
         record["peak"] for name, record in records.items() if name != "forks"
     ]  # forks share what is counted for each
@@ -330,7 +335,7 @@ def test_hostile_submissions_harm_nobody(tmp_path, source, small_limits):
 
 @needs_walls
 def test_killed_and_started_again_it_ends_with_the_same_grades(tmp_path, source, gentle):
-    names = ["partly", "right", "wrong"]
+    names = ["partly", "right"]
     for name in names:
         submission(source, tmp_path / "in" / f"{name}_{NAME}.ipynb", GENTLE[name][0])
     command = [
@@ -357,7 +362,7 @@ def test_killed_and_started_again_it_ends_with_the_same_grades(tmp_path, source,
     first.wait()
     kept = {path: path.stat().st_mtime_ns for path in records.glob("*/*.json")}
     assert 1 <= len(kept) < len(names)
-    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    grade(tmp_path / "in", tmp_path / "out", sources=source.parent, seed=SEED, workers=1)
     assert all(path.stat().st_mtime_ns == when for path, when in kept.items()), (
         "what was graded is not graded again"
     )

@@ -28,8 +28,8 @@ SMALL = Limits(
 @pytest.fixture
 def course(tmp_path):
     folder = tmp_path / "course"
-    (folder / "helpers").mkdir(parents=True)
-    (folder / "helpers" / "models.py").write_text("x = 1\n")
+    (folder / "helpers" / "benchmark").mkdir(parents=True)
+    (folder / "helpers" / "benchmark" / "models.py").write_text("x = 1\n")
     tmp_path.chmod(0o755)
     return folder
 
@@ -191,7 +191,7 @@ def test_deleting_everything_deletes_nothing_of_ours(course):
         course,
         "import shutil\nfor path in ('/course', '/tmp'): shutil.rmtree(path, ignore_errors=True)",
     )
-    assert (course / "helpers" / "models.py").read_text() == "x = 1\n"
+    assert (course / "helpers" / "benchmark" / "models.py").read_text() == "x = 1\n"
 
 
 def test_nothing_of_it_is_left(course, tmp_path):

@@ -178,6 +178,42 @@ def one_class(logits, target):
     return logits.gather(1, target[:, None])[:, 0]
 
 
+def at_least_float32(dtype):
+    """The type to add up in: ``dtype``, or float32 where that is narrower or holds whole
+    numbers."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+def probabilities(logits) -> torch.Tensor:
+    """What logits (..., K) say, (..., K), in [0, 1] and float32 at least: their softmax, or for one
+    logit (K = 1) its sigmoid, the probability of what that logit stands for.
+
+    Raises:
+        ValueError: NaN or infinite ones; rows that are probabilities already, ≥ 0 with sum 1, all
+            of them (of one number this cannot be told).
+    """
+    values = logits.to(at_least_float32(logits.dtype))
+    found = values.softmax(-1) if values.shape[-1] > 1 else values.sigmoid()
+    if found.isnan().any():
+        raise ValueError("the model's logits are NaN or infinite: there is no probability to tell")
+    rounding = 1e-2 if logits.element_size() < 4 else 1e-4
+    sums_to_one = (values >= 0).all() and ((values.sum(-1) - 1).abs() <= rounding).all()
+    if values.shape[-1] > 1 and sums_to_one:
+        raise ValueError(
+            "the model's rows are probabilities already, ≥ 0 with sum 1: pass the network without "
+            "its last softmax, so that it returns logits"
+        )
+    return found
+
+
+def says(logits, target) -> torch.Tensor:
+    """Whether logits (..., K) name the class ``target``, (...) or a shape that fits it, bool: it is
+    the largest; one logit (K = 1) names what it stands for where it is above 0, probability ½."""
+    if logits.shape[-1] == 1:
+        return logits[..., 0] > 0
+    return logits.argmax(-1) == target
+
+
 def checked_logits(logits, n_rows, top=0):
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != n_rows:
         found = (

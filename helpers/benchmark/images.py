@@ -2,6 +2,8 @@
 
 import re
 import tempfile
+import warnings
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from numbers import Integral
 from pathlib import Path
@@ -22,10 +24,16 @@ from helpers.benchmark.scenes import (
 from helpers.checks import at_least_one, choose
 
 SOURCES = ("scenes", "scenes-shortcut", "photos", "imagenette")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+SUFFIXES += (".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif", ".heic", ".heif")
 PHOTO_SIZE = 224
 PHOTOS = ("astronaut", "cat", "coffee", "rocket", "stereo_motorcycle")
-_WNID = re.compile(r"n\d{8}")
+DOUBTFUL = (".jp2", ".j2k", ".avif", ".heic", ".heif")  # which not every Pillow opens
+LONGEST = 4  # times the shorter side: what lies beyond is in no crop
+# What systems leave in folders: no class, and no picture.
+SYSTEM = ("__MACOSX", "@eaDir", "@tmp", "@Recycle", "#recycle", "#snapshot", "$RECYCLE.BIN")
+SYSTEM += ("System Volume Information", "lost+found", "Thumbs.db", "desktop.ini")
+_WNID = re.compile(r"n\d{8}(?!\d)")
 
 
 @dataclass(frozen=True)
@@ -82,14 +90,18 @@ def load_images(source="scenes", n=None, *, split="test", seed=0, size=None) -> 
             use, to $TORCH_HOME/datasets); a folder of pictures, searched with its subfolders; or a
             list of files. A file's class is the ImageNet class of a WordNet id that its name or its
             folder's begins with ("n01440764_tench.JPEG", "n01440764/1.JPEG"), else its subfolder
-            among the sorted ones.
+            among the sorted ones that hold pictures. Links to folders are followed. What a folder
+            holds besides is passed over, and one warning says what and why: files that are no
+            pictures or that the installed Pillow cannot open (HEIC needs pillow-heif), and what
+            systems leave behind (__MACOSX, @eaDir); hidden names are passed over unsaid.
         n: how many; None for all. Fewer than there are are drawn without replacement by ``seed``,
             and 3 are the first 3 of 10.
         split: "tune" (to choose settings on) or "test", for scenes and imagenette (there "tune" is
             its training set).
         seed: chooses which n.
         size: height and width in pixels. Photographs (224 by default) are resized so that the
-            shorter side is 256/224 of it, then cropped in the middle, as ImageNet networks expect;
+            shorter side is 256/224 of it, then cropped in the middle, as ImageNet networks expect
+            (of one more than four times as long as wide the middle first);
             scenes (64) are resized as they are.
 
     Raises:
@@ -111,23 +123,25 @@ def load_images(source="scenes", n=None, *, split="test", seed=0, size=None) -> 
         return _imagenette(split, n, seed, size)
     folder = Path(source).expanduser()
     if folder.is_dir():
-        files = sorted(
-            path
-            for path in folder.rglob("*")
-            if path.suffix.lower() in SUFFIXES
-            and path.is_file()
-            and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        )
+        entries = list(_entries(folder, {folder.resolve()}))
+        files = sorted(path for path, why in entries if why is None)
+        said = _passed_over(folder, entries)
         if not files:
             raise FileNotFoundError(
-                f"no pictures in the folder {folder}: looked for {', '.join(SUFFIXES)}, in subfolders too"
+                f"no pictures in the folder {folder}: looked for {', '.join(SUFFIXES)}, in "
+                f"subfolders too{said and '; passed over ' + said}"
             )
-        return _from_files(files, n, seed, size, root=folder)
+        if said:
+            warnings.warn(f"passed over in the folder {folder}: {said}", stacklevel=2)
+        inside = [path.relative_to(folder).parts for path, _ in entries if _is_picture(path)]
+        classes = sorted({parts[0] for parts in inside if len(parts) > 1})
+        return _from_files(files, n, seed, size, folder, classes)
     if folder.is_file():
         return _from_files([folder], n, seed, size)
     if isinstance(source, Path) or re.search(r"[/\\.~]", str(source)):
         raise FileNotFoundError(
-            f"no folder or file {folder} (looked in {Path.cwd()}); {', '.join(SOURCES)} are built in"
+            f"no folder or file {folder} (looked in {Path.cwd()}); "
+            f"{', '.join(SOURCES)} are built in"
         )
     choose(source, SOURCES, "source of pictures, and no such folder,")
 
@@ -136,13 +150,80 @@ def read_image(file, size=PHOTO_SIZE) -> torch.Tensor:
     """A picture file as (3, size, size) float32 in [0, 1]: turned as its EXIF data says, grey,
     palette, CMYK and 16-bit ones as RGB, transparency on white, the first frame of several; resized
     and cropped as for ImageNet networks."""
-    with Image.open(file) as image:
+    with _open(file) as image:
         image.load()
-        return _to_tensor(_to_rgb(ImageOps.exif_transpose(image)), size)
+        ImageOps.exif_transpose(image, in_place=True)
+        return _to_tensor(_to_rgb(image), size)
+
+
+def _open(file):
+    if Path(file).suffix.lower() in (".heic", ".heif"):
+        with suppress(ImportError):
+            import pillow_heif
+
+            pillow_heif.register_heif_opener()
+    return Image.open(file)
+
+
+def _entries(folder, above):
+    """(file, None) for each picture in a folder and its subfolders, linked ones too, and
+    (path, why) for what is passed over; nothing of hidden names and ``SYSTEM`` files, which nobody
+    means."""
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if not path.is_dir():
+            if path.name not in SYSTEM:
+                yield path, _why_not(path)
+        elif path.name in SYSTEM:
+            yield path, "left behind by a system"
+        elif path.resolve() in above:
+            yield path, "a link back to a folder around it"
+        else:
+            yield from _entries(path, above | {path.resolve()})
+
+
+def _is_picture(path):
+    return path.suffix.lower() in SUFFIXES
+
+
+def _why_not(path):
+    if not _is_picture(path):
+        return "no picture"
+    if not path.is_file():
+        return "a link to nowhere"
+    if path.suffix.lower() in DOUBTFUL:
+        try:
+            with warnings.catch_warnings(action="ignore"), _open(path):
+                pass
+        except Exception:
+            return "the installed Pillow cannot open it; save it as JPEG" + (
+                ", or pip install pillow-heif" if path.suffix.lower() in (".heic", ".heif") else ""
+            )
+    return None
+
+
+def _passed_over(folder, entries, most=5):
+    """A line: up to ``most`` names, and how many more, for each reason."""
+    names = {}
+    for path, why in entries:
+        if why is not None:
+            names.setdefault(why, []).append(str(path.relative_to(folder)))
+    return "; ".join(
+        ", ".join(some[:most])
+        + (f" and {len(some) - most} more" if len(some) > most else "")
+        + f" ({why})"
+        for why, some in names.items()
+    )
 
 
 def _to_tensor(image, size):
     transforms = import_torchvision().transforms.functional
+    width, height = image.size
+    # Of a thin picture the middle first, or it would be as much too long as its sides are enlarged.
+    left, top = (max(0, (a - LONGEST * b) // 2) for a, b in ((width, height), (height, width)))
+    if left or top:
+        image = image.crop((left, top, width - left, height - top))
     image = transforms.resize(image, round(size * 256 / 224))
     return (
         torch.from_numpy(np.array(transforms.center_crop(image, [size, size]))).permute(2, 0, 1)
@@ -152,22 +233,22 @@ def _to_tensor(image, size):
 
 def _to_rgb(image):
     if image.mode.startswith(("I", "F")):  # 16 bits or more, which Pillow would cut off at 255
-        values = np.asarray(image, dtype=np.float64)
-        top = (
-            65535.0
-            if image.mode != "F" or values.max() > 255
-            else 255.0
-            if values.max() > 1
-            else 1.0
-        )
-        image = Image.fromarray(np.uint8(np.clip(values / top, 0, 1) * 255 + 0.5))
+        values = np.asarray(image)
+        if not np.isfinite(values).all():
+            raise ValueError("it holds NaN or infinite values")
+        top = 65535.0
+        if image.mode == "F" and values.max() <= 255:
+            top = 255.0 if values.max() > 1 else 1.0
+        # row by row, since a large picture in float64 would fill the memory
+        rows = (np.clip(row.astype(np.float64) / top, 0, 1) * 255 + 0.5 for row in values)
+        image = Image.fromarray(np.stack([row.astype(np.uint8) for row in rows]))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _from_files(files, n, seed, size, root=None):
+def _from_files(files, n, seed, size, root=None, folders=()):
     if not files:
         raise FileNotFoundError("the list of picture files is empty")
     missing = [str(file) for file in files if not file.is_file()]
@@ -175,7 +256,7 @@ def _from_files(files, n, seed, size, root=None):
         raise FileNotFoundError(
             f"{len(missing)} of {len(files)} files do not exist: {', '.join(missing)}"
         )
-    labels, classes = _labels_of(files, root)
+    labels, classes = _labels_of(files, root, folders)
     numbers = _chosen(len(files), n, seed)
     files, labels = (
         [files[i] for i in numbers],
@@ -194,34 +275,31 @@ def _from_files(files, n, seed, size, root=None):
             broken.append(f"{file} ({why})")
     if broken:
         raise ValueError(
-            f"{len(broken)} of {len(files)} files cannot be read as pictures; remove or replace them: "
-            + "; ".join(broken)
+            f"{len(broken)} of {len(files)} files cannot be read as pictures; "
+            f"remove or replace them: {'; '.join(broken)}"
         )
     return ImageSet(torch.stack(pixels), tuple(file.stem for file in files), labels, {}, classes)
 
 
-def _labels_of(files, root):
-    wnids = [
-        match[0] if (match := _WNID.match(file.name) or _WNID.match(file.parent.name)) else None
-        for file in files
-    ]
-    if any(wnids):
-        numbers = {
-            wnid: number
-            for number, wnid in enumerate((DATA / "imagenet_wnids.txt").read_text().split())
-        }
-        labels = [numbers.get(wnid, -1) for wnid in wnids]
+def _labels_of(files, root, folders):
+    """ImageNet's classes where every file has one by its own name or its folder's, or some have and
+    there are no class folders of other names; else the class folders', if all files lie in them."""
+    ids = (DATA / "imagenet_wnids.txt").read_text().split()
+    numbers = {wnid: number for number, wnid in enumerate(ids)}
+
+    def number(name):
+        return numbers.get(match[0], -1) if (match := _WNID.match(name)) else -1
+
+    by_folder = [number(file.parent.name) for file in files]
+    labels = [max(number(file.name), label) for file, label in zip(files, by_folder, strict=True)]
+    inside = [file.relative_to(root).parts for file in files] if root is not None else [()]
+    in_folders = all(len(parts) > 1 for parts in inside)
+    if min(labels) >= 0 or (max(labels) >= 0 and not (in_folders and max(by_folder) < 0)):
         weights = import_torchvision().models.SqueezeNet1_1_Weights.DEFAULT
         return {"class": torch.tensor(labels)}, {"class": tuple(weights.meta["categories"])}
-    if root is not None:
-        folders = sorted(
-            path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")
-        )
-        inside = [file.relative_to(root).parts for file in files]
-        if folders and all(len(parts) > 1 for parts in inside):
-            return {"class": torch.tensor([folders.index(parts[0]) for parts in inside])}, {
-                "class": tuple(folders)
-            }
+    if in_folders:
+        classes = torch.tensor([folders.index(parts[0]) for parts in inside])
+        return {"class": classes}, {"class": tuple(folders)}
     return {}, {}
 
 
@@ -299,8 +377,9 @@ def _imagenette(split, n, seed, size):
                 (Path(part) / folder.parent.name).replace(folder.parent)
     except (OSError, RuntimeError) as error:
         raise FileNotFoundError(
-            f"Imagenette is not on this machine and could not be downloaded ({error}). Looked for {folder}. Go online once, or "
-            "unpack imagenette2-320.tgz there; 'scenes' and 'photos' need no download."
+            f"Imagenette is not on this machine and could not be downloaded ({error}). Looked for "
+            f"{folder}. Go online once, or unpack imagenette2-320.tgz there; 'scenes' and 'photos' "
+            "need no download."
         ) from error
     return load_images(folder, n, seed=seed, size=size)
 
@@ -310,6 +389,7 @@ def _chosen(available, n, seed):
         return np.arange(available)
     if n > available:
         raise ValueError(
-            f"n={n} pictures were asked for, and there are {available}: take n={available} or fewer, or add your own"
+            f"n={n} pictures were asked for, and there are {available}: "
+            f"take n={available} or fewer, or add your own"
         )
     return np.random.default_rng(seed).permutation(available)[:n]

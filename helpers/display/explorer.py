@@ -11,7 +11,7 @@ import ipywidgets as widgets
 import torch
 
 from helpers.attribution.aggregates import AGGREGATES, make_accumulator
-from helpers.attribution.gradients import reduce_channels, saliency, stream
+from helpers.attribution.gradients import saliency, stream
 from helpers.attribution.integrated_gradients import (
     BASELINES,
     RULES,
@@ -31,7 +31,7 @@ from helpers.display.panel import (
     plural,
     shown,
 )
-from helpers.display.plotting import color_limits
+from helpers.display.plotting import color_limits, reduced
 from helpers.evaluate import evaluation, logits_of, one_class
 from helpers.noise import DISTRIBUTIONS
 
@@ -314,10 +314,7 @@ def explore_path(model, images: ImageSet, *, target=None, baseline="black", n_st
     def limits(picture, baseline, show, percentile):
         both = walk(picture, baseline)[1], so_far(picture, baseline, n_steps - 1)
         return [
-            color_limits(reduce_channels(maps.cpu(), show).numpy()[None], "figure", percentile)[
-                0, 0
-            ]
-            for maps in both
+            color_limits(reduced(maps, show)[None], "figure", percentile)[0, 0] for maps in both
         ]
 
     def draw(picture, baseline, alpha, show, overlay, percentile):

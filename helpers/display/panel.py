@@ -16,17 +16,18 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from helpers.attribution.gradients import REDUCTIONS, reduce_channels
+from helpers.attribution.gradients import REDUCTIONS
 from helpers.attribution.targets import resolve_target
 from helpers.display.plotting import (
     as_picture,
     color_limits,
     color_scale,
     outline,
+    reduced,
     show_map,
     show_pixels,
 )
-from helpers.evaluate import logits_of
+from helpers.evaluate import logits_of, probabilities
 from helpers.files import written_whole
 
 DPI = 90
@@ -114,7 +115,7 @@ class PictureRow:
         self.axes = [self.add_axes(gap + i * (width + gap), gap, width, height) for i in range(n)]
         blank = images.pixels[0] * 0
         self.pictures = [show_pixels(ax, blank) for ax in self.axes]
-        self.maps = [show_map(ax, blank[0].cpu().numpy(), 1) for ax in self.axes]
+        self.maps = [show_map(ax, reduced(blank[None], "signed")[0], 1) for ax in self.axes]
 
     def _sides(self):
         height, width = self.images.pixels.shape[-2:]
@@ -140,7 +141,7 @@ class PictureRow:
 
         show: "signed" or "unsigned"; its colours end at ``limit``, or else at its own
             ``percentile``."""
-        values = reduce_channels(maps.detach().cpu(), show).numpy()[0]
+        values = reduced(maps, show)[0]
         limit = (
             color_limits(values[None, None], percentile=percentile)[0, 0]
             if limit is None
@@ -206,7 +207,7 @@ class Subject:
     def aims(self):
         """picture → [(name and probability, class)]: the one explained, then the most probable, all
         of them or five of many."""
-        probabilities = logits_of(self.model, self.images.pixels).softmax(1).cpu()
+        probabilities = probabilities(logits_of(self.model, self.images.pixels)).cpu()
 
         def of(picture):
             first, row = int(self.targets[picture]), probabilities[picture]

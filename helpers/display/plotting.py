@@ -2,10 +2,13 @@
 it to the caller."""
 
 import textwrap
+import warnings
+from collections.abc import Mapping
 from numbers import Real
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from matplotlib import patheffects
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
@@ -14,6 +17,7 @@ from scipy.optimize import isotonic_regression
 
 from helpers.attribution.gradients import reduce_channels
 from helpers.checks import choose
+from helpers.evaluate import at_least_float32
 from helpers.measures.statistics import Comparison, Estimate, SeedEstimate
 
 # 33 colours, an odd number so that 0 has its own: steps that the eye hardly sees make a stored
@@ -38,8 +42,9 @@ def plot_maps(
     """A grid: a row for each picture, the picture first, then a column for each map.
 
     Args:
-        pixels: (N, C, H, W) in [0, 1], C 1 or 3.
-        maps: {column title: (N, C, H, W)}, or (N, 1, H, W).
+        pixels: (N, C, H, W) in [0, 1], C 1 or 3; what lies outside is cut off, with a warning.
+        maps: {column title: (N, C, H, W)}, or (N, 1, H, W), (N, H, W), of one picture (H, W).
+            Like the pixels tensors or arrays of any precision, on any device.
         how: "signed" (red raises the logit, blue lowers it, white is zero) or "unsigned" (bright is
             large).
         scale: the maps that share a colour scale: those of "map" alone, of a "row", or of the
@@ -53,15 +58,31 @@ def plot_maps(
 
     Returns:
         (figure, axes), axes of shape (N, 1 + number of maps).
+
+    Raises:
+        TypeError, ValueError: an unknown name; pixels, maps, mask or titles of another shape or
+            number than said; pixels or maps that hold NaN or infinite values.
     """
     choose(scale, SCALES, "scale")
-    reduced = {
-        title: reduce_channels(values.detach().cpu(), how).numpy() for title, values in maps.items()
+    pixels = _checked_pixels(pixels)
+    if not isinstance(maps, Mapping):
+        raise TypeError(f"maps must be {{column title: maps}}, found {type(maps).__name__}")
+    shown = {
+        str(title): _fitting(values, how, f"the maps {str(title)!r}", pixels)
+        for title, values in maps.items()
     }
-    rows, columns = len(pixels), 1 + len(reduced)
+    if mask is not None:
+        mask = _tensor(mask)
+        if mask.shape != (len(pixels), 1, *pixels.shape[2:]):
+            raise ValueError(
+                f"the mask must be {(len(pixels), 1, *pixels.shape[2:])}, found {tuple(mask.shape)}"
+            )
+    if titles is not None and len(titles) != len(pixels):
+        raise ValueError(f"titles must be {len(pixels)}, one a picture, found {len(titles)}")
+    rows, columns = len(pixels), 1 + len(shown)
     height, width = pixels.shape[-2:]
     cell = min(1.7, (11 - 0.95) / columns) if cell is None else cell
-    over_maps = {title: _broken(title, cell) for title in reduced}
+    over_maps = {title: _broken(title, cell) for title in shown}
     over_pictures = (
         [_broken(title, cell) for title in titles]
         if titles is not None
@@ -75,20 +96,18 @@ def plot_maps(
     )
     figure, axes = plt.subplots(rows, columns, squeeze=False, layout="constrained", figsize=size)
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
-    limits = (
-        color_limits(np.stack(list(reduced.values()), 1), scale, percentile) if reduced else None
-    )
+    limits = color_limits(np.stack(list(shown.values()), 1), scale, percentile) if shown else None
     for row in range(rows):
         show_pixels(axes[row, 0], pixels[row])
         axes[row, 0].set_title(over_pictures[row], fontsize=9)
-        for column, (title, values) in enumerate(reduced.items(), start=1):
+        for column, (title, values) in enumerate(shown.items(), start=1):
             show_map(axes[row, column], values[row], limits[row, column - 1], how)
             if row == 0:
                 axes[row, column].set_title(over_maps[title], fontsize=9)
         if mask is not None:
             for ax in axes[row]:
                 outline(ax, mask[row])
-    if reduced:
+    if shown:
         of = {"map": "its own", "row": "its row's", "figure": "the figure's"}[scale]
         norm = Normalize(-1 if how == "signed" else 0, 1)
         colours = ScalarMappable(norm, SIGNED if how == "signed" else UNSIGNED)
@@ -109,9 +128,70 @@ def _broken(title, inches):
     )
 
 
+def _tensor(values):
+    """A tensor as it is, but detached and on the CPU; an array, read-only ones too, as a tensor."""
+    if isinstance(values, torch.Tensor):
+        return values.detach().cpu()
+    return torch.from_numpy(np.array(values, order="C"))
+
+
+def _finite(values, what):
+    """A tensor or array in float32 at least, all of it finite."""
+    values = _tensor(values)
+    values = values.to(at_least_float32(values.dtype))
+    if bad := int((~values.isfinite()).sum()):
+        raise ValueError(f"{what}: {bad} of {values.numel()} values are NaN or infinite")
+    return values
+
+
+def _checked_pixels(pixels):
+    kind = _tensor(pixels).dtype
+    pixels = _finite(pixels, "pixels")
+    if pixels.ndim != 4 or pixels.shape[1] not in (1, 3):
+        raise ValueError(
+            f"pixels must be (N, C, H, W) with C 1 or 3, found {tuple(pixels.shape)}: of one "
+            "picture, pixels[None]"
+        )
+    if not kind.is_floating_point:
+        raise TypeError(f"pixels must be floating point, found {kind}: for bytes, pixels / 255")
+    low, high = float(pixels.min()), float(pixels.max())
+    if low < -1e-3 or high > 1 + 1e-3:
+        warnings.warn(
+            f"pixels lie in [{low:.3g}, {high:.3g}] and are cut off at 0 and 1 in the figure: if "
+            "they are normalised, plot pixels * std + mean",
+            stacklevel=3,
+        )
+    return pixels
+
+
+def _fitting(maps, how, what, pixels):
+    """The maps, one value a pixel, (N, H, W) float32 or float64; an error unless they fit the
+    pictures."""
+    maps = _finite(maps, what)
+    shape, rows, sides = tuple(maps.shape), len(pixels), pixels.shape[2:]
+    if maps.ndim == 2 and rows == 1:
+        maps = maps[None]
+    if maps.ndim == 3:
+        maps = maps[:, None]
+    if maps.ndim != 4 or len(maps) != rows or maps.shape[2:] != sides:
+        raise ValueError(
+            f"{what} must fit the pictures, (N, C, H, W) or (N, H, W) with N, H, W = "
+            f"{rows}, {sides[0]}, {sides[1]}; found {shape}"
+        )
+    return reduced(maps, how)
+
+
+def reduced(maps, how) -> np.ndarray:
+    """``reduce_channels`` of maps of any precision, wherever they are: (N, H, W), float32 at
+    least."""
+    return reduce_channels(_tensor(maps).to(at_least_float32(maps.dtype)), how).numpy()
+
+
 def color_limits(values, scale="map", percentile=99.0) -> np.ndarray:
     """The end of the colour scale for each map of (rows, columns, H, W), (rows, columns): 1 where
-    all values are 0."""
+    all values are 0. NaN or infinite ones are an error: matplotlib would leave them blank."""
+    if not np.isfinite(values).all():
+        raise ValueError("the maps hold NaN or infinite values")
     axis = {"map": (2, 3), "row": (1, 2, 3), "figure": (0, 1, 2, 3)}[scale]
     limits = np.broadcast_to(
         np.percentile(np.abs(values), percentile, axis=axis, keepdims=True),
@@ -139,8 +219,15 @@ def show_map(ax, values, limit, how="signed"):
 
 
 def as_picture(pixels) -> np.ndarray:
-    """Pixels (C, H, W) as matplotlib shows them: (H, W, 3) in [0, 1], or (H, W) where C is 1."""
-    picture = pixels.detach().cpu().clamp(0, 1).permute(1, 2, 0).numpy()
+    """Pixels (C, H, W), a tensor or array, as matplotlib shows them: (H, W, 3), cut off at 0 and 1,
+    or (H, W) where C is 1."""
+    pixels = _finite(pixels, "the picture")
+    if pixels.ndim != 3 or pixels.shape[0] not in (1, 3):
+        raise ValueError(
+            f"a picture must be (C, H, W) with C 1 or 3, found {tuple(pixels.shape)}: pixels[0] of "
+            "a batch, pixels[None] of a grey one"
+        )
+    picture = pixels.clamp(0, 1).permute(1, 2, 0).numpy()
     return picture[..., 0] if picture.shape[-1] == 1 else picture
 
 
@@ -156,7 +243,7 @@ def color_scale(limit, how="signed") -> dict:
 def outline(ax, mask):
     """Draw the edge of a mask (1, H, W) so that it shows on any ground; nothing for an empty or
     full one."""
-    inside = np.asarray(mask.cpu()).reshape(mask.shape[-2:])
+    inside = _tensor(mask).numpy().reshape(mask.shape[-2:])
     if inside.any() and not inside.all():
         line = ax.contour(
             np.pad(inside, 1).astype(float),
@@ -332,7 +419,8 @@ def _parts(value):
         return value
     if not isinstance(value, Estimate):
         raise TypeError(
-            f"expected an Estimate or a SeedEstimate, from helpers.measures.statistics, found {value!r}"
+            "expected an Estimate or a SeedEstimate, from helpers.measures.statistics, "
+            f"found {value!r}"
         )
     return value, ()
 

@@ -11,11 +11,15 @@ import hashlib
 import operator
 from collections.abc import Iterator
 from functools import partial
+from itertools import chain
 
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 from torch import nn
+from torch.nn.parameter import is_lazy
+from torch.nn.utils.parametrize import ParametrizationList
+from torch.nn.utils.spectral_norm import SpectralNorm
 
 from helpers.attribution.gradients import saliency
 from helpers.attribution.targets import resolve_target
@@ -83,7 +87,8 @@ def oracle(mask):
         _check_pictures(model, pixels)
         if (len(mask), *mask.shape[2:]) != (len(pixels), *pixels.shape[2:]):
             raise ValueError(
-                f"the oracle has masks {tuple(mask.shape)}, which do not fit the pictures {tuple(pixels.shape)}"
+                f"the oracle has masks {tuple(mask.shape)}, which do not fit the pictures "
+                f"{tuple(pixels.shape)}"
             )
         return mask.to(pixels).expand_as(pixels).clone()
 
@@ -105,77 +110,144 @@ def cascade(model, *, seed=0, layers=None) -> Iterator[tuple[str, nn.Module]]:
     (Adebayo et al. 2018, arXiv:1810.03292, section 4.1): yields (the layer just drawn anew, a copy
     in which it and all above it are).
 
-    Weights are drawn by each layer's own ``reset_parameters`` (batch statistics return to 0 and 1),
-    on the CPU, from the seed and the layer's number, so they depend neither on the device nor on
-    which other layers are drawn.
+    Weights are drawn by each layer's own ``reset_parameters`` (batch statistics return to 0 and 1).
+    A parameter that this leaves alone, since its module has none (a class token, a position
+    embedding, a layer scale) or it is reparametrised (``weight_norm``, ``spectral_norm``), is drawn
+    from a normal of mean 0 with the root mean square that it had: the paper leaves open how, and of
+    all that was learnt this keeps the one number a tensor without which the signal would vanish or
+    explode (He et al. 2015, arXiv:1502.01852). One of zeros stays so. Buffers that no reset knows
+    stay, as constants. All are drawn on the CPU, from the seed and the layer's number, so they
+    depend neither on the device nor on which other layers are drawn.
 
     Args:
         layers: names of submodules from the top down, each with all it holds, e.g. ("network.11",
             "network.8"); by default every module that has parameters of its own, the last defined
-            first.
+            first. A parameter that two layers share is drawn with either.
 
     Raises:
-        TypeError, ValueError: no nn.Module; no such layer, or one without parameters; a layer that
-            cannot be drawn anew.
+        TypeError, ValueError: no nn.Module, or a scripted one; no such layer, or one without
+            parameters; before anything is drawn, the layers that cannot be: not initialised yet, of
+            whole numbers (quantised), or with running statistics that nothing resets.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(
             f"only the layers of an nn.Module can be drawn anew, found {type(model).__name__}"
         )
     modules = dict(model.named_modules())
-    holders = [
-        name
-        for name, module in modules.items()
-        if next(module.parameters(recurse=False), None) is not None
-    ]
+    if any(isinstance(module, torch.jit.ScriptModule) for module in modules.values()):
+        raise TypeError("a scripted or traced model cannot be drawn anew: pass it as it was before")
+    holders = [name for name, module in modules.items() if _learns(module)]
     groups = {}
     for layer in reversed(holders) if layers is None else layers:
         groups[layer] = [
-            name for name in holders if name == layer or layer == "" or name.startswith(f"{layer}.")
+            name
+            for name in reversed(holders)
+            if name == layer or layer == "" or name.startswith(f"{layer}.")
         ]
         if layer not in modules or not groups[layer]:
             raise ValueError(
-                f"the model has no layer {layer!r} with parameters; it has {', '.join(holders[:12])}"
+                f"the model has no layer {layer!r} with parameters; "
+                f"it has {', '.join(holders[:12])}"
             )
     if not groups:
         raise ValueError("the model has no layer with parameters: there is nothing to draw anew")
-    for layer in holders:
-        if _reset_of(modules[layer]) is None and any(layer in group for group in groups.values()):
-            raise ValueError(
-                f"layer {layer!r}, a {type(modules[layer]).__name__}, has no reset_parameters to draw it anew with"
-            )
+    drawn = set().union(*groups.values())
+    stuck = [
+        f"{name!r} ({type(modules[name]).__name__}: {why})"
+        for name in holders
+        if name in drawn and (why := _why_not(modules[name]))
+    ]
+    if stuck:
+        raise ValueError(f"layers that cannot be drawn anew: {'; '.join(stuck)}")
     return _cascade(
         model, groups, {name: number for number, name in enumerate(holders)}, operator.index(seed)
     )
 
 
 def _cascade(model, groups, numbers, seed):
-    current = copy.deepcopy(model)
+    # What old-style weight_norm and spectral_norm compute before each call cannot be deep-copied.
+    computed = {
+        id(value): value.detach().clone()
+        for module in model.modules()
+        for value in vars(module).values()
+        if isinstance(value, torch.Tensor) and not value.is_leaf
+    }
+    current = copy.deepcopy(model, computed)
+    done = set()
     for layer, names in groups.items():
         for name in names:
+            if name in done:  # within a layer that came before
+                continue
+            done.add(name)
             _draw_anew(current.get_submodule(name), np.random.SeedSequence([seed, numbers[name]]))
         yield layer, copy.deepcopy(current)
 
 
+def _learns(module):
+    """Whether it holds what is learnt: parameters, or statistics of the batches seen."""
+    return bool(_own(module)) or _counts(module)
+
+
+def _own(module):
+    return list(module.parameters(recurse=False))
+
+
+def _counts(module):
+    return any("running_" in name for name, _ in module.named_buffers(recurse=False))
+
+
+def _why_not(module):
+    if any(map(is_lazy, _own(module))):
+        return "not initialised; call the model once first"
+    if not all(parameter.is_floating_point() for parameter in _own(module)):
+        return "its parameters are whole numbers"
+    if _counts(module) and _reset_of(module) is None:
+        return "nothing resets its running statistics"
+    return None
+
+
 def _draw_anew(module, sequence):
-    parameters = list(module.parameters())
-    device, needed = parameters[0].device, [parameter.requires_grad for parameter in parameters]
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    whole, own = list(module.parameters()), _own(module)
+    device = next(chain(whole, module.buffers())).device
+    needed = [parameter.requires_grad for parameter in whole]
+    cuda = [device] if device.type == "cuda" else []  # where a reset draws what stayed there
+    with torch.random.fork_rng(devices=cuda), torch.no_grad():
         torch.default_generator.manual_seed(
             int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
         )
         module.cpu()
-        ordered = [parameter.data for parameter in module.parameters()]
-        for parameter in module.parameters():
-            parameter.data = (
-                parameter.data.contiguous()
-            )  # some versions of torch draw in the order of memory
-        _reset_of(module)()
-        for parameter, data in zip(module.parameters(), ordered, strict=True):
+        ordered = [parameter.data for parameter in whole]
+        for parameter in whole:
+            # some versions of torch draw in the order of memory
+            parameter.data = parameter.data.contiguous()
+        size = [float(parameter.double().square().mean().sqrt()) for parameter in own]
+        for parameter in own:  # what is still NaN after the reset was not drawn by it
+            parameter.data = torch.full_like(parameter, torch.nan)
+        (_reset_of(module) or (lambda: None))()
+        for parameter, scale in zip(own, size, strict=True):
+            if (left := parameter.isnan()).any():
+                parameter[left] = scale * torch.randn_like(parameter)[left]
+        _settle(module)
+        for parameter, data in zip(whole, ordered, strict=True):
             parameter.data = data.copy_(parameter)
     module.to(device)
-    for parameter, flag in zip(module.parameters(), needed, strict=True):
+    for parameter, flag in zip(whole, needed, strict=True):
         parameter.requires_grad_(flag)
+
+
+def _settle(module):
+    """Let the vectors of a spectral norm follow its new weight: a power iteration each time that it
+    is computed in training mode, 15 of them as torch does at first."""
+    hooks = [hook for hook in module._forward_pre_hooks.values() if isinstance(hook, SpectralNorm)]
+    modes = [(part, part.training) for part in module.modules()]
+    module.train()
+    for _ in range(15):
+        if isinstance(module, ParametrizationList):
+            module()
+        for hook in hooks:
+            hook(module, ())
+    for part, mode in modes:
+        part.training = mode
 
 
 def _reset_of(module):
@@ -185,7 +257,7 @@ def _reset_of(module):
 def _explain_random(model, pixels, target=None, *, attribution, seed):
     with evaluation(model):
         target = resolve_target(model, pixels, target)
-    *_, (_, network) = cascade(model, seed=seed)
+    ((_, network),) = cascade(model, seed=seed, layers=[""])
     return attribution(network, pixels, target)
 
 

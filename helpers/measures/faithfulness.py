@@ -14,7 +14,16 @@ from helpers.attribution.gradients import saliency
 from helpers.attribution.integrated_gradients import make_baseline
 from helpers.attribution.targets import resolve_target
 from helpers.checks import at_least_one, check_seed, choose
-from helpers.evaluate import evaluation, logits_of, noisy_points, one_class
+from helpers.evaluate import (
+    at_least_float32,
+    check_classes,
+    evaluation,
+    logits_of,
+    noisy_points,
+    one_class,
+    probabilities,
+    says,
+)
 from helpers.measures.quality import check_maps, relevance
 
 ORDERS = ("lowest", "highest")
@@ -23,7 +32,7 @@ FRACTIONS = tuple(i / 20 for i in range(21))
 
 class HidingCurves(NamedTuple):
     """``retained`` (N, F) bool, whether the network still says the target, and ``probability`` (N,
-    F), its softmax."""
+    F), the target's softmax, or the sigmoid of a network with one logit."""
 
     retained: torch.Tensor
     probability: torch.Tensor
@@ -58,21 +67,17 @@ def hiding_curves(
     fraction.
 
     Args: as ``hide``; ``fractions`` F shares in [0, 1]; ``target`` the label, by default what the
-        network says unhidden.
+        network says unhidden. A network with one logit is asked about what that logit stands for:
+        its sigmoid, and whether it is above ½.
+
+    Raises:
+        ValueError: besides ``hide``'s: no fractions; a network that returns probabilities instead
+            of logits (``retained_accuracy`` takes it), or NaN.
     """
-    check_maps(maps, pixels)
-    choose(order, ORDERS, "order")
-    target = resolve_target(model, pixels, target)
-    fill, positions = make_baseline(fill, model, pixels, target, seed=seed), _positions(maps, seed)
-    logits = [
-        logits_of(model, _replaced(pixels.detach(), fill, positions, share, order))
-        for share in fractions
-    ]
-    if not logits:
-        raise ValueError("fractions must name at least one share of the pixels, found none")
+    logits, target = _logits_hidden(model, pixels, maps, fractions, order, fill, target, seed)
+    rows = probabilities(logits).unbind(1)
     return HidingCurves(
-        torch.stack([row.argmax(1) == target for row in logits], 1),
-        torch.stack([one_class(row.softmax(1), target) for row in logits], 1),
+        says(logits, target[:, None]), torch.stack([one_class(row, target) for row in rows], 1)
     )
 
 
@@ -85,15 +90,14 @@ def retained_accuracy(
     With ``order="lowest"`` a good map keeps the label (what it calls unimportant is), with
     "highest" it loses it.
     """
-    return hiding_curves(
-        model, pixels, maps, fractions, order=order, fill=fill, target=target, seed=seed
-    ).retained
+    logits, target = _logits_hidden(model, pixels, maps, fractions, order, fill, target, seed)
+    return says(logits, target[:, None])
 
 
 def deletion(
     model, pixels, maps, *, fractions=FRACTIONS, fill="mean", target=None, seed=0
 ) -> torch.Tensor:
-    """The mean softmax probability of the target while the most relevant pixels are hidden first,
+    """The mean probability of the target while the most relevant pixels are hidden first,
     (N,), in [0, 1]; lower is better (Petsiuk et al. 2018, arXiv:1806.07421, algorithm 1; they fill
     with grey). Args: ``hiding_curves``."""
     curves = hiding_curves(
@@ -105,7 +109,7 @@ def deletion(
 def insertion(
     model, pixels, maps, *, fractions=FRACTIONS, fill="blur", target=None, seed=0
 ) -> torch.Tensor:
-    """The mean softmax probability of the target while the most relevant pixels are put back first
+    """The mean probability of the target while the most relevant pixels are put back first
     into a picture of fill, (N,), in [0, 1]; higher is better (Petsiuk et al. 2018, as ``deletion``;
     they blur). The same as hiding the least
     relevant first, read backwards. Args: ``hiding_curves``."""
@@ -118,12 +122,11 @@ def insertion(
 def curve_area(fractions, values) -> torch.Tensor:
     """The mean height of curves (N, F) over F ≥ 2 increasing fractions, (N,): trapezoid area over
     the width."""
-    at = torch.as_tensor(
-        tuple(fractions), dtype=values.dtype if values.is_floating_point() else torch.float32
-    )
+    at = torch.as_tensor(tuple(fractions), dtype=at_least_float32(values.dtype))
     if values.ndim != 2 or at.shape != values.shape[1:] or len(at) < 2 or not (at.diff() > 0).all():
         raise ValueError(
-            f"values must be (N, F) for F increasing fractions, at least 2; found {tuple(values.shape)} for {at.tolist()}"
+            "values must be (N, F) for F increasing fractions, at least 2; "
+            f"found {tuple(values.shape)} for {at.tolist()}"
         )
     at = at.to(values.device)
     return torch.trapezoid(values.to(at.dtype), at, dim=1) / (at[-1] - at[0])
@@ -162,35 +165,41 @@ def infidelity(
     check_maps(maps, pixels)
     if maps.shape != pixels.shape:
         raise ValueError(
-            f"infidelity needs maps of the shape of the pixels, {tuple(pixels.shape)}, found {tuple(maps.shape)}"
+            f"infidelity needs maps of the shape of the pixels, {tuple(pixels.shape)}, "
+            f"found {tuple(maps.shape)}"
         )
     if not 0 < noise < float("inf"):
         raise ValueError(f"noise must be greater than 0, found {noise!r}")
     target, pixels = resolve_target(model, pixels, target), pixels.detach()
     if baseline is not None:
         factor = pixels - make_baseline(baseline, model, pixels, target, seed=seed)
-        maps = torch.where(factor == 0, 0, maps / torch.where(factor == 0, 1, factor))
+        maps = torch.where(factor == 0, 0, maps / torch.where(factor == 0, 1, factor).double())
     fields = _fields(pixels, seed, 3, lambda rng, shape: noise * rng.standard_normal(shape))
 
     def perturb(points):
-        field = next(fields)
+        field = next(fields).double()
         return field, points - field
 
     def logit(points):  # captum asks for the clean one again with every field
-        return clean if points.equal(pixels) else one_class(logits_of(model, points), target)
+        points = points.to(pixels.dtype)
+        return clean if points.equal(pixels) else _logit(points)
 
-    clean = one_class(logits_of(model, pixels), target)
+    def _logit(points):
+        return one_class(logits_of(model, points), target).double()
+
+    clean = _logit(pixels)
     # One field a call, for all pictures: what a picture gets then depends on (seed, number) alone.
     values = captum_infidelity(
         logit,
         perturb,
-        pixels,
-        maps.to(pixels),
+        pixels.double(),  # squares of very small or large maps leave the range of float32
+        maps.to(pixels.device).double(),
         n_perturb_samples=at_least_one(n_samples, "n_samples"),
         max_examples_per_batch=len(pixels),
         normalize=normalize,
     )
-    return values.clamp_min(0)  # with β it is a difference, whose rounding can be negative
+    # With β it is a difference, whose rounding can be negative.
+    return values.clamp_min(0).to(at_least_float32(pixels.dtype))
 
 
 def max_sensitivity(
@@ -219,7 +228,7 @@ def max_sensitivity(
     def explain(points):
         (points,) = points if isinstance(points, tuple) else (points,)
         with torch.enable_grad():
-            maps = attribution(model, points, target).detach()
+            maps = attribution(model, points, target).detach().double()  # norms are of squares
         if not torch.isfinite(maps).all():
             raise ValueError("the maps hold NaN or infinite values")
         sizes.append(maps.flatten(1).norm(dim=1))
@@ -236,7 +245,23 @@ def max_sensitivity(
             n_perturb_samples=at_least_one(n_samples, "n_samples"),
             max_examples_per_batch=len(pixels),
         )
-    return torch.where(sizes[0] == 0, torch.nan, moved)
+    return torch.where(sizes[0] == 0, torch.nan, moved).to(at_least_float32(pixels.dtype))
+
+
+def _logits_hidden(model, pixels, maps, fractions, order, fill, target, seed):
+    """The logits (N, F, K) with each share hidden, and the target (N,)."""
+    check_maps(maps, pixels)
+    choose(order, ORDERS, "order")
+    target = resolve_target(model, pixels, target)
+    fill, positions = make_baseline(fill, model, pixels, target, seed=seed), _positions(maps, seed)
+    logits = [
+        logits_of(model, _replaced(pixels.detach(), fill, positions, share, order))
+        for share in fractions
+    ]
+    if not logits:
+        raise ValueError("fractions must name at least one share of the pixels, found none")
+    check_classes(0, int(target.max()), logits[0].shape[1])
+    return torch.stack(logits, 1), target
 
 
 def _positions(maps, seed):

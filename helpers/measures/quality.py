@@ -3,7 +3,8 @@ network: ``faithfulness``.
 
 Every measure returns one value a picture, (N,), so that pictures can be paired; none of them sees
 the display. Maps are (N, C, H, W); a pixel's *relevance* is |A| summed over channels ("unsigned")
-or A summed over channels ("signed").
+or A summed over channels ("signed"). Sums are in float64; the values come in float32, or in the
+maps' own type where that is wider.
 
 A batch that makes no sense (shapes, NaN, infinite values) raises ValueError. Where a measure is not
 defined for one picture (each docstring says where) that picture's value is nan, which
@@ -15,6 +16,7 @@ import torch
 from scipy.stats import rankdata
 
 from helpers.attribution.gradients import reduce_channels
+from helpers.evaluate import at_least_float32
 
 # Against the truth
 
@@ -23,8 +25,9 @@ def relevance_mass(maps, mask) -> torch.Tensor:
     """The share of a map's total size that lies on a mask, (N,), in [0, 1] (Arras et al. 2022,
     arXiv:2003.07258, eq. 1).
 
-    |A| is summed over channels. A map that knows nothing scores the share of the mask's area; so an empty mask scores 0 and a
-    full one 1, whatever the map. A map of zeros has no mass to lie anywhere: nan.
+    |A| is summed over channels. A map that knows nothing scores the share of the mask's area; so an
+    empty mask scores 0 and a full one 1, whatever the map. A map of zeros has no mass to lie
+    anywhere: nan.
 
     Args:
         maps: (N, C, H, W).
@@ -32,8 +35,9 @@ def relevance_mass(maps, mask) -> torch.Tensor:
     """
     check_maps(maps)
     _check_mask(maps, mask)
-    size = maps.abs().sum(1, keepdim=True)
-    return (size * mask).flatten(1).sum(1) / size.flatten(1).sum(1)
+    size, inside = relevance(maps, "unsigned"), mask[:, 0].cpu().numpy()
+    with np.errstate(invalid="ignore"):
+        return _values((size * inside).sum((1, 2)) / size.sum((1, 2)), maps)
 
 
 def pixel_auc(maps, mask) -> torch.Tensor:
@@ -53,7 +57,7 @@ def pixel_auc(maps, mask) -> torch.Tensor:
     n_out = inside.shape[1] - n_in
     with np.errstate(invalid="ignore"):
         auc = ((ranks * inside).sum(1) - n_in * (n_in + 1) / 2) / (n_in * n_out)
-    return torch.from_numpy(auc).to(maps)
+    return _values(auc, maps)
 
 
 def pair_contrast(
@@ -116,7 +120,7 @@ def total_variation(maps, how="signed") -> torch.Tensor:
         (1, 2)
     )
     with np.errstate(invalid="ignore"):
-        return torch.from_numpy(steps / np.abs(values).mean((1, 2))).to(maps)
+        return _values(steps / np.abs(values).mean((1, 2)), maps)
 
 
 # Against another map
@@ -129,15 +133,14 @@ def correlation(first, second, how="signed") -> torch.Tensor:
     first, second: (N, C, H, W), C may differ. how: "signed" adds up the channels, "unsigned" their
         absolute values.
     """
-    return torch.from_numpy(_pearson(*_both(first, second, how))).to(first)
+    return _values(_pearson(*_both(first, second, how)), first)
 
 
 def rank_correlation(first, second, how="signed") -> torch.Tensor:
     """Spearman's rank correlation, (N,), in [−1, 1], ties given their mean rank; otherwise as
     ``correlation``."""
-    return torch.from_numpy(
-        _pearson(*(rankdata(values, axis=1) for values in _both(first, second, how)))
-    ).to(first)
+    ranks = (rankdata(values, axis=1) for values in _both(first, second, how))
+    return _values(_pearson(*ranks), first)
 
 
 def ssim(first, second, how="unsigned") -> torch.Tensor:
@@ -157,7 +160,7 @@ def ssim(first, second, how="unsigned") -> torch.Tensor:
     first_values, second_values = (
         values.reshape(-1, *first.shape[2:]) for values in _both(first, second, how)
     )
-    result = torch.full((len(first),), torch.nan, dtype=first.dtype)
+    result = np.full(len(first), np.nan)
     span = 2.0 if how == "signed" else 1.0
     for i, (x, y) in enumerate(zip(first_values, second_values, strict=True)):
         if x.any() and y.any():
@@ -169,7 +172,7 @@ def ssim(first, second, how="unsigned") -> torch.Tensor:
                 use_sample_covariance=False,
                 data_range=span,
             )
-    return result.to(first.device)
+    return _values(result, first)
 
 
 def check_maps(maps, pixels=None):
@@ -187,7 +190,8 @@ def check_maps(maps, pixels=None):
 def _check_mask(maps, mask):
     if mask.dtype != torch.bool or mask.shape != (len(maps), 1, *maps.shape[2:]):
         raise ValueError(
-            f"the mask must be bool of shape {(len(maps), 1, *maps.shape[2:])}, found {mask.dtype} {tuple(mask.shape)}"
+            f"the mask must be bool of shape {(len(maps), 1, *maps.shape[2:])}, "
+            f"found {mask.dtype} {tuple(mask.shape)}"
         )
 
 
@@ -196,13 +200,20 @@ def relevance(maps, how) -> np.ndarray:
     return reduce_channels(maps.detach().cpu().double(), how).numpy()
 
 
+def _values(values, maps):
+    """A measure's float64 values, back where the maps are: in float32 at least, whatever they
+    are."""
+    return torch.from_numpy(values).to(maps.device, at_least_float32(maps.dtype))
+
+
 def _both(first, second, how):
     """Both maps of each picture as (N, H × W)."""
     check_maps(first)
     check_maps(second)
     if (len(first), *first.shape[2:]) != (len(second), *second.shape[2:]):
         raise ValueError(
-            f"the maps must be of the same pictures, found {tuple(first.shape)} and {tuple(second.shape)}"
+            "the maps must be of the same pictures, "
+            f"found {tuple(first.shape)} and {tuple(second.shape)}"
         )
     return [relevance(maps, how).reshape(len(maps), -1) for maps in (first, second)]
 

@@ -16,7 +16,7 @@ from helpers.attribution.relatives import grad_cam, gradient_x_input, guided_bac
 from helpers.attribution.smoothgrad import smoothgrad
 from helpers.benchmark.images import load_images
 from helpers.benchmark.scenes import render, sample_scene
-from helpers.evaluate import logits_of, one_class
+from helpers.evaluate import logits_of, one_class, probabilities
 from helpers.measures.controls import (
     blurred_random_map,
     cascade,
@@ -234,7 +234,7 @@ def _ends(model, images, target, maps, there):
     """What the baseline itself says. there: its logits (N, K), or (N, R, K) of several."""
     logits = there if there.ndim == 2 else there.mean(1)
     rise = one_class(logits_of(model, images.pixels), target) - one_class(logits, target)
-    p = there.softmax(-1)
+    p = probabilities(there)
     entropy = -(p * p.clamp_min(1e-12).log2()).sum(-1)
     gap = (maps.flatten(1).sum(1) - rise).abs() / rise.abs().clamp_min(0.01)
     return {

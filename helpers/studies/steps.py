@@ -13,7 +13,7 @@ from helpers.attribution.integrated_gradients import (
     integrated_gradients_nodes,
     nodes_and_weights,
 )
-from helpers.evaluate import logits_of, one_class
+from helpers.evaluate import logits_of, one_class, probabilities
 from helpers.measures.quality import correlation
 from helpers.measures.scoring import score
 
@@ -41,7 +41,7 @@ def step_error(
 
     softmax: explain the probability of ``target`` instead of its logit.
     """
-    explained = (lambda pixels: model(pixels).softmax(1)) if softmax else model
+    explained = (lambda pixels: probabilities(model(pixels))) if softmax else model
     sums = {
         f"{rule}, {n}": nodes_and_weights(rule, n + (rule == "trapezoid"))
         for rule in RULES

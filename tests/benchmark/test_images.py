@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+import torchvision
+from PIL import Image, features
 
 import helpers.benchmark.images
 import helpers.benchmark.models
@@ -188,6 +189,45 @@ def test_shorter_side_is_resized_and_the_middle_cropped(tmp_path):
     assert pixels.shape == (3, 64, 64) and pixels.min() > 0.99
     tall = read_image(save(tmp_path, "tall.png", array.transpose(1, 0, 2).copy()), 64)
     assert tall.shape == (3, 64, 64) and tall.min() > 0.99
+
+
+@pytest.mark.parametrize("shape", [(20, 200), (200, 20)])
+def test_the_middle_of_a_thin_picture(tmp_path, shape):
+    y, x = (np.arange(side) - side / 2 for side in shape)
+    ramp = np.uint8(np.clip(128 + 4 * x[None] + 2 * y[:, None], 0, 255))
+    found = read_image(save(tmp_path, "thin.png", ramp), 64)
+    whole = Image.fromarray(ramp).resize([round(73 * s / 20) for s in shape[::-1]], 2)
+    left, top = ((side - 64) // 2 for side in whole.size)
+    right = np.asarray(whole.crop((left, top, left + 64, top + 64))) / 255
+    assert np.abs(found[0].numpy() - right).max() < 0.03
+
+
+def test_thin_pictures_take_little_memory(tmp_path):
+    file = save(tmp_path, "thin.png", np.full((60_000, 1), 200, np.uint8))
+    seen = []
+    resize = torchvision.transforms.functional.resize
+
+    def watched(image, size):
+        seen.append(resize(image, size).size)
+        return resize(image, size)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torchvision.transforms.functional, "resize", watched)
+        assert read_image(file).allclose(torch.tensor(200 / 255))
+    assert seen == [(256, 1024)]
+
+
+def test_bombs_are_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    little(tmp_path, "bomb.png")
+    with pytest.raises(ValueError, match=r"bomb\.png \(DecompressionBombError: .*600 pixels"):
+        load_images(tmp_path)
+
+
+def test_a_picture_that_is_not_finite_is_named(tmp_path):
+    save(tmp_path, "a.tiff", np.full((20, 20), np.nan, np.float32))
+    with pytest.raises(ValueError, match=r"a\.tiff \(ValueError: it holds NaN"):
+        load_images(tmp_path)
 
 
 # --- scenes
@@ -404,20 +444,105 @@ def test_list_of_files_with_wordnet_names_has_classes(tmp_path):
     assert load_images([little(tmp_path, "n01440764_1.png")]).labels["class"].tolist() == [0]
 
 
-def test_what_is_no_picture_or_hidden_is_passed_over(tmp_path):
+def test_hidden_files_are_passed_over_unsaid(tmp_path, recwarn):
     little(tmp_path, "a.png")
-    for name in (
-        "notes.txt",
-        "movie.mp4",
-        ".hidden.png",
-        "._a.png",
-        ".ipynb_checkpoints/a-checkpoint.png",
-    ):
+    for name in (".hidden.png", "._a.png", ".ipynb_checkpoints/a-checkpoint.png", "Thumbs.db"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"no picture")
     (tmp_path / "folder.png").mkdir()
     images = load_images(tmp_path)
-    assert images.names == ("a",) and images.labels == {}
+    assert images.names == ("a",) and images.labels == {} and not recwarn.list
+
+
+def test_what_is_passed_over_is_said_once(tmp_path):
+    little(tmp_path, "a.png")
+    for number in range(7):
+        (tmp_path / f"{number}.txt").write_text("no picture")
+    for name in ("b.HEIC", "c.avif"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    with pytest.warns(UserWarning, match="passed over in the folder") as said:
+        assert load_images(tmp_path).names == ("a",)
+    (warning,) = said
+    assert warning.filename == __file__
+    for part in (
+        "0.txt, 1.txt, 2.txt, 3.txt, 4.txt and 2 more (no picture)",
+        "b.HEIC (the installed Pillow cannot open it; save it as JPEG, or pip install pillow-heif)",
+        "c.avif (the installed Pillow cannot open it; save it as JPEG)",
+        "gone.jpg (a link to nowhere)",
+    ):
+        assert part in str(warning.message)
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no pictures .*b\.HEIC \(the installed Pillow"):
+        load_images(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["ppm", "pgm", "jp2", "avif", "jfif", "JPG"])
+def test_less_usual_suffixes(tmp_path, kind, recwarn):
+    if not features.check({"jp2": "jpg_2000", "avif": "avif"}.get(kind, "jpg")):
+        pytest.skip("this Pillow was built without it")
+    Image.new("L", (40, 30), 128).save(
+        tmp_path / f"a.{kind}", format="JPEG" if kind == "jfif" else None
+    )
+    images = load_images(tmp_path, size=8)
+    assert images.names == ("a",) and images.pixels.allclose(torch.tensor(0.5), atol=0.01)
+    assert not recwarn.list
+
+
+class TestClassFolders:
+    """cat/ and dog/ are classes 0 and 1, whatever lies beside them."""
+
+    @pytest.fixture
+    def folder(self, tmp_path):
+        for name in ("cat", "dog"):
+            little(tmp_path / "own", f"{name}/1.png")
+        return tmp_path / "own"
+
+    def told(self, folder):
+        images = load_images(folder, size=8)
+        return images.classes["class"], images.labels["class"].tolist()
+
+    @pytest.mark.parametrize(
+        "left", ["__MACOSX/cat/1.png", "@eaDir/1.jpg", "cat/@eaDir/1.png/SYNOPHOTO_THUMB_XL.jpg"]
+    )
+    def test_what_systems_leave(self, folder, left):
+        little(folder, left)
+        with pytest.warns(UserWarning, match=r"(__MACOSX|@eaDir) \(left behind by a system\)"):
+            assert self.told(folder) == (("cat", "dog"), [0, 1])
+
+    def test_folders_without_pictures_are_no_class(self, folder):
+        (folder / "bad").mkdir()
+        (folder / "a notes").mkdir()
+        (folder / "a notes" / "1.txt").write_text("no picture")
+        with pytest.warns(UserWarning, match="no picture"):
+            assert self.told(folder) == (("cat", "dog"), [0, 1])
+
+    def test_a_class_of_which_no_picture_can_be_opened_still_counts(self, folder):
+        (folder / "bird").mkdir()
+        (folder / "bird" / "1.heic").write_bytes(b"x")
+        with pytest.warns(UserWarning, match="1.heic"):
+            assert self.told(folder) == (("bird", "cat", "dog"), [1, 2])
+
+    def test_links_are_followed_but_not_in_circles(self, folder, tmp_path):
+        little(tmp_path, "elsewhere/1.png")
+        (folder / "eel").symlink_to(tmp_path / "elsewhere")
+        assert self.told(folder) == (("cat", "dog", "eel"), [0, 1, 2])
+        (folder / "cat" / "again").symlink_to(folder)
+        with pytest.warns(UserWarning, match=r"cat/again \(a link back"):
+            assert self.told(folder) == (("cat", "dog", "eel"), [0, 1, 2])
+
+    @pytest.mark.parametrize("name", ["n20230915_143000.png", "n014407641.png", "n01440764_1.png"])
+    def test_one_file_named_like_a_wordnet_id_changes_nothing(self, folder, name):
+        little(folder, f"cat/{name}")
+        assert self.told(folder) == (("cat", "dog"), [0, 0, 1])
+
+    def test_dates_are_no_wordnet_ids(self, tmp_path):
+        assert load_images([little(tmp_path, "n20230915_143000.png")]).labels == {}
+
+    def test_folders_named_by_wordnet_ids_of_which_imagenet_lacks_some(self, tmp_path):
+        for name in ("n01440764/1.png", "n00000001/1.png"):
+            little(tmp_path, name)
+        assert load_images(tmp_path).labels["class"].tolist() == [-1, 0]
 
 
 def test_photographs_of_the_reader(photos):

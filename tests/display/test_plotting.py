@@ -237,6 +237,110 @@ def test_pixels_outside_the_range_are_clamped_for_display():
     assert show_pixels(ax, 4 * _pixels(1)[0] - 2).get_array().max() == 1
 
 
+# --- what is handed in
+
+
+def _drawn_arrays(pixels, maps, **options):
+    _, axes = _drawn(*plot_maps(pixels, {"a": maps}, **options))
+    return [np.asarray(ax.images[0].get_array()) for ax in axes.flat]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        lambda values: values.numpy(),
+        lambda values: np.broadcast_to(values.numpy()[::-1], values.shape)[::-1],  # read-only
+        lambda values: values.double(),
+        lambda values: values.half(),
+        lambda values: values.bfloat16(),
+        lambda values: values.clone().requires_grad_(),
+    ],
+    ids=["array", "view", "double", "half", "bfloat16", "gradients"],
+)
+def test_tensors_and_arrays_of_every_precision_draw_the_same(kind):
+    pixels, maps = _pixels(), _maps()
+    found = _drawn_arrays(kind(pixels), kind(maps), mask=np.ones((2, 1, 8, 8), bool))
+    for one, other in zip(found, _drawn_arrays(pixels, maps), strict=True):
+        assert one.dtype in (np.float32, np.float64)
+        np.testing.assert_allclose(one, other, atol=0.05)
+
+
+def test_half_maps_beyond_the_range_of_half_sums_are_drawn():
+    maps = torch.full((1, 3, 8, 8), 6e4).half()
+    assert _drawn_arrays(_pixels(1), maps)[1].max() == pytest.approx(1.8e5, rel=1e-3)
+
+
+def test_maps_without_channels():
+    pixels, maps = _pixels(), _maps(channels=1)
+    right = _drawn_arrays(pixels, maps)
+    for one, other in zip(_drawn_arrays(pixels, maps[:, 0]), right, strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(_drawn_arrays(pixels[:1], maps[0, 0])[1], right[1])
+
+
+def test_settings_as_titles():
+    _, axes = plot_maps(_pixels(), {3: _maps(), 10: _maps()})  # a dict of smoothgrad's
+    assert [ax.get_title() for ax in axes[0]] == ["input", "3", "10"]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"maps": {"IG": _maps() / 0}}, ValueError, "the maps 'IG': 384 of 384 values are NaN"),
+        ({"maps": {"IG": _maps().log()}}, ValueError, "NaN or infinite"),
+        ({"maps": {"IG": _maps(1)}}, ValueError, r"'IG' must fit the .* found \(1, 3, 8, 8\)"),
+        ({"maps": {"IG": _maps(size=7)}}, ValueError, r"2, 8, 8; found \(2, 3, 7, 7\)"),
+        ({"maps": {"IG": _maps()[0, 0]}}, ValueError, r"must fit .* found \(8, 8\)"),
+        ({"maps": _maps()}, TypeError, "maps must be {column title: maps}, found Tensor"),
+        ({"pixels": _pixels() / 0}, ValueError, "pixels: 384 of 384"),
+        ({"pixels": _pixels()[0]}, ValueError, r"\(N, C, H, W\) .* pixels\[None\]"),
+        ({"pixels": _pixels(channels=2)}, ValueError, "C 1 or 3"),
+        ({"pixels": (255 * _pixels()).byte()}, TypeError, "for bytes, pixels / 255"),
+        ({"mask": _mask("part", 1)}, ValueError, "the mask must be"),
+        ({"titles": ["one"]}, ValueError, "titles must be 2, one a picture, found 1"),
+    ],
+)
+def test_what_cannot_be_drawn_is_one_clear_line(change, error, message):
+    arguments = {"pixels": _pixels(), "maps": {"a": _maps()}} | change
+    with pytest.raises(error, match=message) as caught:
+        plot_maps(**arguments)
+    assert "\n" not in str(caught.value) and not plt.get_fignums()
+
+
+def test_limits_and_pictures_refuse_nan():
+    with pytest.raises(ValueError, match="NaN"):
+        color_limits(np.full((1, 1, 2, 2), np.nan))
+    with pytest.raises(ValueError, match="NaN"):
+        show_pixels(plt.gca(), _pixels()[0] / 0)
+    with pytest.raises(ValueError, match=r"C, H, W"):
+        show_pixels(plt.gca(), _pixels())
+
+
+def test_normalised_pictures_are_said_to_be_cut_off():
+    normalised = (_pixels() - 0.45) / 0.225
+    with pytest.warns(UserWarning, match=r"pixels lie in \[-.*cut off .* pixels \* std") as said:
+        plot_maps(normalised, {"a": _maps()})
+    assert len(said) == 1 and said[0].filename == __file__
+
+
+@pytest.mark.parametrize("size", [1e-40, 1e-30, 1e30])
+def test_very_small_and_large_maps_look_like_others(size):
+    def colours(maps):
+        _, axes = _drawn(*plot_maps(_pixels(1), {"a": maps}))
+        image = axes[0, 1].images[0]
+        return image.to_rgba(image.get_array())
+
+    maps = _maps(1)
+    np.testing.assert_allclose(colours(size * maps.double()), colours(maps), atol=0.1)
+
+
+def test_negative_and_zero_maps_look_as_they_should():
+    _, axes = plot_maps(_pixels(), {"negative": -_maps().abs(), "zero": 0 * _maps()})
+    negative, zero = (axes[0, i].images[0] for i in (1, 2))
+    assert (negative.to_rgba(negative.get_array())[..., 2] > 0.3).all()  # blue, none red
+    assert (zero.to_rgba(zero.get_array())[..., :3] > 0.95).all()
+
+
 def test_plotting_neither_shows_nor_closes_the_figure():
     figure, _ = plot_maps(_pixels(), {"a": _maps()})
     assert plt.fignum_exists(figure.number)

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torchvision import models
+from torchvision.models.convnext import CNBlockConfig
+from torchvision.ops import FrozenBatchNorm2d
 
 from helpers.attribution.gradients import saliency
 from helpers.measures.controls import (
@@ -147,6 +150,17 @@ def test_only_pictures(plain, table_net):
         plain(table_net, torch.rand(3, 6, dtype=torch.float64))
 
 
+class Scale(nn.Module):
+    """A factor that no reset draws."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = nn.Parameter(factor, requires_grad=factor.is_floating_point())
+
+    def forward(self, x):
+        return self.factor * x
+
+
 class TestCascade:
     def test_from_the_top_one_more_each_time(self, conv_net):
         expected = ["8", "4", "1", "0"]
@@ -202,12 +216,93 @@ class TestCascade:
         )
         assert snapshot(mixed_mode_net) == before
 
-    def test_refused(self, conv_net):
-        class Scale(nn.Module):
-            def __init__(self):
-                super().__init__()
-                self.factor = nn.Parameter(torch.ones(1))
+    @pytest.mark.parametrize(
+        "wrap",
+        [
+            nn.utils.spectral_norm,
+            nn.utils.weight_norm,
+            nn.utils.parametrizations.spectral_norm,
+            nn.utils.parametrizations.weight_norm,
+            lambda layer: nn.Sequential(layer, Scale(torch.linspace(0.1, 0.4, 4)[:, None, None])),
+        ],
+        ids=["spectral_norm", "weight_norm", "spectral", "weight", "a parameter of its own"],
+    )
+    @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+    def test_nothing_learnt_is_kept(self, wrap, pictures, snapshot):
+        model = nn.Sequential(wrap(nn.Conv2d(3, 4, 3)), nn.Flatten(), nn.Linear(144, 3))
+        model = model.double().eval()
+        saliency(model, pictures, 0)  # as used: what old hooks compute cannot be deep-copied
+        before = snapshot(model)
+        *_, (_, network) = cascade(model)
+        assert snapshot(model) == before
+        drawn, learnt = network.state_dict(), model.state_dict()
+        assert not any(drawn[name].equal(learnt[name]) for name in learnt)
+        assert all(value.isfinite().all() for value in drawn.values())
+        assert random_network()(model, pictures, 0).equal(saliency(network, pictures, 0))
+        (_, again), *_ = cascade(model, layers=[""])
+        assert all(value.equal(drawn[name]) for name, value in again.state_dict().items())
 
+    def test_parameters_without_a_reset_keep_their_size_alone(self):
+        learnt = 3 + torch.randn(10_000)
+        *_, (_, scale) = cascade(Scale(learnt))
+        drawn = scale.factor.detach()
+        assert drawn.square().mean().sqrt().item() == pytest.approx(10**0.5, rel=0.03)
+        assert (
+            abs(drawn.mean()) < 0.1
+            and abs(torch.corrcoef(torch.stack([drawn, learnt]))[0, 1]) < 0.05
+        )
+        *_, (_, scale) = cascade(Scale(torch.tensor(2.0)))
+        assert scale.factor not in (0, 2) and scale.factor.isfinite()
+
+    @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+    @pytest.mark.parametrize(
+        "norm", [nn.utils.spectral_norm, nn.utils.parametrizations.spectral_norm]
+    )
+    def test_spectral_norm_is_of_the_new_weights(self, norm):
+        model = norm(nn.Linear(20, 30)).eval()
+        *_, (_, network) = cascade(model)
+        network(torch.ones(1, 20))
+        assert torch.linalg.matrix_norm(network.weight, 2).item() == pytest.approx(1, abs=0.05)
+
+    def test_statistics_without_weights_are_forgotten(self):
+        none = nn.BatchNorm1d(3, affine=False, track_running_stats=False)
+        model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3, affine=False), none)
+        model(torch.rand(9, 3))
+        (_, norm), *_ = cascade(model)
+        assert not norm[1].running_mean.any() and norm[1].running_var.eq(1).all()
+
+    def test_shared_weights_stay_shared(self):
+        model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+        model[1].weight = model[0].weight
+        (_, network), *_ = cascade(model)
+        assert network[1].weight is network[0].weight
+        assert not network[0].weight.equal(model[0].weight)
+
+    @pytest.mark.parametrize(
+        "build",
+        [
+            lambda: models.VisionTransformer(32, 16, 1, 2, 8, 8),
+            lambda: models.SwinTransformer([4, 4], 8, [1, 1], [2, 2], [4, 4]),
+            lambda: models.ConvNeXt([CNBlockConfig(8, 16, 1), CNBlockConfig(16, None, 1)]),
+        ],
+        ids=["ViT", "Swin", "ConvNeXt"],
+    )
+    def test_every_parameter_of_a_torchvision_network(self, build):
+        model = build()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter += 0.1 + torch.rand_like(parameter)  # as if trained
+        ((_, network),) = cascade(model, layers=[""])
+        for (where, new), old in zip(network.named_parameters(), model.parameters(), strict=True):
+            assert not (new == old).any(), where
+
+    def test_a_compiled_network_is_drawn_too(self, conv_net, pictures):
+        model = torch.compile(conv_net, backend="eager")
+        found = random_network()(model, pictures, 0)
+        assert found.allclose(random_network()(conv_net, pictures, 0))
+
+    @pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ignore::DeprecationWarning")
+    def test_refused(self, conv_net):
         with pytest.raises(TypeError, match=r"nn\.Module"):
             cascade(lambda x: x)
         with pytest.raises(ValueError, match="no layer '17'"):
@@ -216,8 +311,14 @@ class TestCascade:
             cascade(conv_net, layers=["2"])  # a ReLU
         with pytest.raises(ValueError, match="no layer with parameters"):
             cascade(nn.ReLU())
-        with pytest.raises(ValueError, match="Scale"):
-            cascade(nn.Sequential(nn.Linear(2, 2), Scale()))
+        whole = Scale(torch.ones(2, dtype=torch.int8))
+        for stuck in (FrozenBatchNorm2d(3), whole, nn.LazyLinear(3)):
+            with pytest.raises(
+                ValueError, match=rf"cannot be drawn .*'1' \({type(stuck).__name__}"
+            ):
+                cascade(nn.Sequential(nn.Linear(2, 2), stuck))  # at once, not on the way
+        with pytest.raises(TypeError, match="scripted or traced"):
+            cascade(torch.jit.trace(nn.Linear(2, 2), torch.ones(1, 2)))
 
 
 class TestRandomNetwork:

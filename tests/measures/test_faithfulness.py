@@ -1,5 +1,6 @@
 """The measures that ask the network again, on cases worked out by hand and against captum."""
 
+import copy
 import math
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import nn
 from helpers.attribution.gradients import saliency
 from helpers.attribution.integrated_gradients import integrated_gradients
 from helpers.attribution.smoothgrad import smoothgrad
+from helpers.evaluate import probabilities
 from helpers.measures.faithfulness import (
     curve_area,
     deletion,
@@ -173,6 +175,98 @@ class TestHidingCurves:
         assert snapshot(mixed_mode_net) == before
 
 
+class TestOneLogit:
+    """A network with one logit z is the network with the logits (0, z)."""
+
+    @pytest.fixture
+    def one(self):
+        model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 1))
+        return model.double().eval()
+
+    @pytest.mark.parametrize("measure", [deletion, insertion])
+    def test_its_probability_is_the_sigmoid(self, one, pictures, measure):
+        def two(x):
+            return torch.cat([torch.zeros(len(x), 1).to(x), one(x)], 1)
+
+        maps = saliency(one, pictures)
+        found = measure(one, pictures, maps)
+        assert found.tolist() == pytest.approx(measure(two, pictures, maps, target=1).tolist())
+        assert found.min() < 0.9  # today's was 1, whatever the map
+
+    def test_it_is_said_above_a_half(self, brightness):
+        model, pixels, weights = brightness
+
+        def one(x):
+            return model(x)[:, :1] - model.threshold
+
+        shares = (0, 0.25, 0.5, 0.75, 1)
+        curves = hiding_curves(one, pixels, weights, shares, fill="black")
+        both = hiding_curves(model, pixels, weights, shares, fill="black", target=0)
+        assert curves.retained.tolist() == [[True, True, True, False, False]]
+        assert curves.retained.equal(curves.probability > 0.5)
+        assert curves.probability.allclose(both.probability)
+        with pytest.raises(ValueError, match="class 1 is out of range"):
+            retained_accuracy(one, pixels, weights, shares, target=1)
+
+
+class TestProbabilities:
+    def test_a_network_that_ends_in_softmax_is_refused(self, conv_net, pictures):
+        ends_in_softmax = nn.Sequential(conv_net, nn.Softmax(1))
+        for measure in (hiding_curves, deletion, insertion):
+            with pytest.raises(ValueError, match="probabilities already"):
+                measure(ends_in_softmax, pictures, pictures)
+        # Which class is largest is the same with and without.
+        settings = (pictures, pictures, (0.3, 0.9))
+        assert retained_accuracy(ends_in_softmax, *settings).equal(
+            retained_accuracy(conv_net, *settings)
+        )
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+    def test_told_in_every_precision(self, dtype):
+        logits = 3 * randn(4, 1000).float()
+        rows = logits.softmax(1)
+        with pytest.raises(ValueError, match="probabilities already"):
+            probabilities(rows.to(dtype))
+        found = probabilities(logits.to(dtype))
+        assert found.dtype == torch.float32 and found.allclose(rows, atol=1e-3, rtol=0.1)
+        assert probabilities(rows.log()).allclose(rows)  # log-probabilities are logits
+
+    def test_logits_that_some_rows_of_could_be_probabilities(self):
+        logits = torch.tensor([[0.3, 0.7], [2.0, 0.0]])
+        assert probabilities(logits).equal(logits.softmax(1))
+
+    def test_nan(self, conv_net, pictures):
+        with pytest.raises(ValueError, match="NaN"):
+            hiding_curves(lambda x: conv_net(x) * math.nan, pictures, pictures)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_networks_are_measured_in_float32(conv_net, pictures, dtype):
+    model, maps = copy.deepcopy(conv_net).to(dtype), saliency(conv_net, pictures)
+    for measure in (deletion, insertion, infidelity):
+        found = measure(model, pictures.to(dtype), maps.to(dtype), target=1)
+        assert found.dtype == torch.float32
+        assert found.tolist() == pytest.approx(
+            measure(conv_net, pictures, maps, target=1).tolist(), rel=0.1
+        )
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_size_of_the_maps_does_not_matter(conv_net, pictures, scale):
+    model, pictures = copy.deepcopy(conv_net).float(), pictures.float()
+    maps = saliency(model, pictures, 1)
+    for found, right in (
+        (infidelity(model, pictures, scale * maps, 1), infidelity(model, pictures, maps, 1)),
+        (
+            max_sensitivity(
+                model, pictures, 1, attribution=lambda *args: scale * saliency(*args), radius=0.2
+            ),
+            max_sensitivity(model, pictures, 1, radius=0.2),
+        ),
+    ):
+        assert found.tolist() == pytest.approx(right.tolist(), rel=1e-4)
+
+
 class TestCurveArea:
     def test_by_hand(self):
         # Trapezia 0.25 × 0.5 + 0.75 × 1 over the width 1; half the width changes nothing but the
@@ -180,6 +274,8 @@ class TestCurveArea:
         assert curve_area((0, 0.25, 1), torch.tensor([[0.0, 1.0, 1.0]])).tolist() == [0.875]
         assert curve_area((0, 0.125, 0.5), torch.tensor([[0.0, 1.0, 1.0]])).tolist() == [0.875]
         assert curve_area((0, 1), torch.tensor([[True, False]])).tolist() == [0.5]
+        shares = tuple(i / 1000 for i in range(1001))  # bfloat16 cannot tell them apart
+        assert curve_area(shares, torch.ones(1, 1001).bfloat16()).item() == pytest.approx(1)
 
     @pytest.mark.parametrize("fractions", [(0,), (0, 0), (1, 0), (0, 0.5, 1)])
     def test_refused(self, fractions):

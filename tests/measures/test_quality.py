@@ -199,6 +199,43 @@ class TestSimilarity:
             measure(maps, maps, "unsgined")
 
 
+HALF = [torch.float16, torch.bfloat16]
+MEASURES = {
+    "mass": lambda maps: relevance_mass(maps, randn(2, 1, 64, 64, seed=2) > 0),
+    "auc": lambda maps: pixel_auc(maps, randn(2, 1, 64, 64, seed=2) > 0),
+    "total variation": total_variation,
+    "correlation": lambda maps: correlation(
+        maps, randn(2, 3, 64, 64, seed=3) + randn(2, 3, 64, 64)
+    ),
+    "rank correlation": lambda maps: rank_correlation(
+        maps, randn(2, 3, 64, 64, seed=3) + randn(2, 3, 64, 64)
+    ),
+    "ssim": lambda maps: ssim(maps, randn(2, 3, 64, 64, seed=3) + randn(2, 3, 64, 64)),
+}
+
+
+@pytest.mark.parametrize("measure", MEASURES.values(), ids=MEASURES)
+class TestPrecision:
+    """Sums, squares and the values returned: in float32 at least, and over the range of the
+    maps."""
+
+    @pytest.mark.parametrize("dtype", HALF)
+    def test_half_maps_are_measured_as_the_same_maps_in_double(self, measure, dtype):
+        maps = (100 * randn(2, 3, 64, 64)).to(dtype)  # sums beyond 65,504, float16's largest
+        found, right = measure(maps), measure(maps.double())
+        assert found.dtype == torch.float32 and right.dtype == torch.float64
+        assert found.tolist() == pytest.approx(right.tolist(), rel=1e-6)
+
+    @pytest.mark.parametrize("scale", [1e-30, 1e30])
+    def test_size_does_not_matter(self, measure, scale):
+        maps = randn(2, 3, 64, 64).float()
+        assert measure(scale * maps).tolist() == pytest.approx(measure(maps).tolist(), rel=1e-4)
+
+    def test_whole_numbers(self, measure):
+        maps = (100 * randn(2, 3, 64, 64)).long()
+        assert measure(maps).tolist() == pytest.approx(measure(maps.double()).tolist(), rel=1e-6)
+
+
 class TestTotalVariation:
     def test_by_hand(self):
         # Down: |2 − 1|, |0 − (−1)|, mean 1; right: |−1 − 1|, |0 − 2|, mean 2; mean size (1 + 1 + 2

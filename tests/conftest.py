@@ -222,7 +222,8 @@ def real_network():
     path = Path(torch.hub.get_dir()) / "checkpoints" / "squeezenet1_1-b8a52dc0.pth"
     if not path.is_file():
         pytest.skip(
-            f"the weights of squeezenet1_1 are not on disk ({path.name}): load_model('squeezenet1_1') once, online"
+            f"the weights of squeezenet1_1 are not on disk ({path.name}): "
+            "load_model('squeezenet1_1') once, online"
         )
     return load_model("squeezenet1_1", device="cpu")
 

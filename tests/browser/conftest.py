@@ -35,7 +35,8 @@ def chromium():
     )
     if not path:
         pytest.skip(
-            "no chromium on the path: install it (Debian: apt-get install chromium) to move sliders in a browser"
+            "no chromium on the path: install it (Debian: apt-get install chromium) to move "
+            "sliders in a browser"
         )
     with playwright.sync_playwright() as running:
         browser = running.chromium.launch(

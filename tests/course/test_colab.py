@@ -150,7 +150,10 @@ def test_in_a_checkout_it_only_finds_the_root(tmp_path):
         "PATH": str(tmp_path)
     }
     for cwd in (ROOT, ROOT / "notebooks"):
-        then = "import helpers; print(sys.path[0], helpers.__file__); assert 'helpers.course.colab' not in sys.modules"
+        then = (
+            "import helpers; print(sys.path[0], helpers.__file__); "
+            "assert 'helpers.course.colab' not in sys.modules"
+        )
         assert run_cell(cwd, env, then) == (0, f"{ROOT} {ROOT / 'helpers' / '__init__.py'}", "")
 
 

@@ -78,7 +78,10 @@ def my_baseline(name, pixels, generator):
 
 
 def my_expected_gradients(model, pixels, target, references, n_steps):
-    maps = [my_integrated_gradients(model, pixels, target, one.expand_as(pixels), n_steps) for one in references]
+    maps = [
+        my_integrated_gradients(model, pixels, target, one.expand_as(pixels), n_steps)
+        for one in references
+    ]
     return torch.stack(maps).mean(0)
 
 
@@ -101,25 +104,30 @@ def my_steps(model, pixels, target, baseline, steps):
         total = torch.zeros_like(pixels)
         for node, weight in zip(nodes.round(9), weights):
             if node not in gradients:
-                gradients[node] = my_gradient(model, torch.lerp(baseline, pixels, float(node)), target)
+                point = torch.lerp(baseline, pixels, float(node))
+                gradients[node] = my_gradient(model, point, target)
             total += weight * gradients[node]
         maps[n] = (pixels - baseline) * total
     return maps
 
 
 def my_retained_accuracy(model, pixels, maps, target, fractions, fill):
-    order = maps.abs().sum(1).flatten(1).argsort(1).argsort(1).reshape(len(pixels), 1, *pixels.shape[2:])
+    order = maps.abs().sum(1).flatten(1).argsort(1).argsort(1)
+    order = order.reshape(len(pixels), 1, *pixels.shape[2:])
     shares = []
     for fraction in fractions:
         hidden = order < round(fraction * pixels[0, 0].numel())
         with torch.no_grad():
-            shares.append((model(torch.where(hidden, fill, pixels)).argmax(1) == target).float().mean())
+            answer = model(torch.where(hidden, fill, pixels)).argmax(1)
+            shares.append((answer == target).float().mean())
     return torch.stack(shares)
 
 
 def my_steps_quality(model, pixels, target, baseline, steps, fractions, fill):
     maps = [my_integrated_gradients(model, pixels, target, baseline, n) for n in steps]
-    return torch.stack([my_retained_accuracy(model, pixels, one, target, fractions, fill).mean() for one in maps])
+    return torch.stack([
+        my_retained_accuracy(model, pixels, one, target, fractions, fill).mean() for one in maps
+    ])
 """
 
 

@@ -47,8 +47,10 @@ def make_source(path):
         _cell("parameters", "MODEL = 'scenes'\nIMAGES = None\nSEED = 0\nN_PICTURES = 40"),
         _cell(
             "imports",
-            "import matplotlib.pyplot as plt\nimport torch\n\nfrom helpers.benchmark.models import load_model\n\n"
-            "model = load_model(MODEL)\npixels = torch.rand(2, 3, 32, 32)\ntarget = torch.tensor([1, 2])",
+            "import matplotlib.pyplot as plt\nimport torch\n\n"
+            "from helpers.benchmark.models import load_model\n\n"
+            "model = load_model(MODEL)\npixels = torch.rand(2, 3, 32, 32)\n"
+            "target = torch.tensor([1, 2])",
         ),
         _cell("solution-gradient", SOLVED["solution-gradient"], solution=True, tags=["solution"]),
         _cell(

@@ -80,7 +80,8 @@ GENTLE = {
         {
             "check-gradient": "print('fine')",
             "check-smoothgrad": "N_PICTURES = 100",
-            "solution-gradient": "def my_gradient(model, pixels, target):\n    return pixels.sign()",
+            "solution-gradient": "def my_gradient(model, pixels, target):\n"
+            "    return pixels.sign()",
         },
         0,
         0,
@@ -96,7 +97,8 @@ HOSTILE = {
     ),
     "stubborn": (
         after(
-            "while True:\n    try:\n        while True:\n            pass\n    except BaseException:\n        pass"
+            "while True:\n    try:\n        while True:\n            pass\n"
+            "    except BaseException:\n        pass"
         ),
         4,
         0,
@@ -129,7 +131,8 @@ WALLED = {
     "memory": (after("blocks = []\nwhile True:\n    blocks.append(b'x' * 2**26)"), 4, 0, "emory"),
     "forks": (
         after(
-            "import os\nfor _ in range(10**6):\n    try:\n        os.fork()\n    except OSError:\n        pass"
+            "import os\nfor _ in range(10**6):\n    try:\n        os.fork()\n"
+            "    except OSError:\n        pass"
         ),
         4,
         0,

@@ -91,8 +91,10 @@ def test_nbgrader_generates_and_autogrades(course):
     with sqlite3.connect(course.folder / "gradebook.db") as book:
         scores = dict(
             book.execute(
-                "select student.id, sum(coalesce(grade.auto_score, 0)) from grade join submitted_notebook on grade.notebook_id = "
-                "submitted_notebook.id join submitted_assignment on submitted_notebook.assignment_id = submitted_assignment.id "
+                "select student.id, sum(coalesce(grade.auto_score, 0)) from grade "
+                "join submitted_notebook on grade.notebook_id = submitted_notebook.id "
+                "join submitted_assignment "
+                "on submitted_notebook.assignment_id = submitted_assignment.id "
                 "join student on student_id = student.id group by student.id"
             )
         )

@@ -36,7 +36,8 @@ def test_the_grading_profile_has_small_sizes_and_another_seed():
     values = {}
     exec(
         profile(
-            "MODEL = 'scenes'\nSEED = 0\nN_PICTURES = 10\nN_MEASURED = 2\nN_STEPS = 50\nNOISE = 0.15",
+            "MODEL = 'scenes'\nSEED = 0\nN_PICTURES = 10\nN_MEASURED = 2\nN_STEPS = 50\n"
+            "NOISE = 0.15",
             7,
         ),
         values,

@@ -49,20 +49,24 @@ def test_it_sees_what_it_needs_and_nothing_else(course, tmp_path):
         course,
         f"""
 import os
-print(os.getcwd(), sorted(os.listdir("/course")), open("/course/helpers/benchmark/models.py").read().strip())
-for path in ({str(tmp_path / "solution.txt")!r}, "/etc/shadow", "/proc/1/environ", "/proc/1/root/etc", "/sys/kernel"):
+models = "/course/helpers/benchmark/models.py"
+print(os.getcwd(), sorted(os.listdir("/course")), open(models).read().strip())
+for path in ({str(tmp_path / "solution.txt")!r}, "/etc/shadow", "/proc/1/environ",
+             "/proc/1/root/etc", "/sys/kernel"):
     try:
         os.listdir(path) if os.path.isdir(path) else open(path, "rb").read()
         print("READ", path)
     except OSError:
         pass
-for path in ("/x", "/course/helpers/benchmark/models.py", "/usr/x", "/dev/x", "/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger"):
+for path in ("/x", models, "/usr/x", "/dev/x", "/proc/sys/kernel/core_pattern",
+             "/proc/sysrq-trigger"):
     try:
         open(path, "r+" if os.path.exists(path) else "w").write("x")
         print("WRITTEN", path)
     except OSError:
         pass
-print([name for name in os.environ if "KEY" in name], min(int(p) for p in os.listdir("/proc") if p.isdigit()))
+processes = [int(p) for p in os.listdir("/proc") if p.isdigit()]
+print([name for name in os.environ if "KEY" in name], min(processes))
 """,
     )
     assert said == "/course/notebooks ['helpers', 'notebooks', 'tmp'] x = 1\n[] 1\n" and status == 0
@@ -91,7 +95,8 @@ def test_no_privileges_and_no_new_namespaces(course):
         """
 import ctypes, os
 libc = ctypes.CDLL(None, use_errno=True)
-print([line.split()[1].strip("0") for line in open("/proc/self/status") if line.startswith(("CapEff", "CapPrm", "CapBnd"))])
+print([line.split()[1].strip("0") for line in open("/proc/self/status")
+       if line.startswith(("CapEff", "CapPrm", "CapBnd"))])
 print([libc.unshare(flag) for flag in (0x10000000, 0x20000, 0x40000000)])
 print(libc.mount(b"none", b"/course/tmp", b"tmpfs", 0, None))
 """,

@@ -178,12 +178,6 @@ def one_class(logits, target):
     return logits.gather(1, target[:, None])[:, 0]
 
 
-def at_least_float32(dtype):
-    """The type to add up in: ``dtype``, or float32 where that is narrower or holds whole
-    numbers."""
-    return torch.promote_types(dtype, torch.float32)
-
-
 def probabilities(logits) -> torch.Tensor:
     """What logits (..., K) say, (..., K), in [0, 1] and float32 at least: their softmax, or for one
     logit (K = 1) its sigmoid, the probability of what that logit stands for.

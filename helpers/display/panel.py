@@ -207,10 +207,10 @@ class Subject:
     def aims(self):
         """picture → [(name and probability, class)]: the one explained, then the most probable, all
         of them or five of many."""
-        probabilities = probabilities(logits_of(self.model, self.images.pixels)).cpu()
+        shares = probabilities(logits_of(self.model, self.images.pixels)).cpu()
 
         def of(picture):
-            first, row = int(self.targets[picture]), probabilities[picture]
+            first, row = int(self.targets[picture]), shares[picture]
             others = [int(k) for k in row.argsort(descending=True, stable=True) if k != first]
             return [
                 (f"{self.name(k)} ({row[k]:.1%})", k)

@@ -261,9 +261,8 @@ def _sample_background(rng, parts):
 def _render_background(background):
     rng = np.random.default_rng(background.seed)
     noise = rng.standard_normal((3, SIZE, SIZE))
-    noise += 1.5 * rng.standard_normal(
-        (1, SIZE, SIZE)
-    )  # a shared part, so it varies in brightness more than in hue
+    # a shared part, so it varies in brightness more than in hue
+    noise += 1.5 * rng.standard_normal((1, SIZE, SIZE))
     noise = gaussian_filter(noise, (0, background.length, background.length), mode="wrap")
     noise *= background.contrast / noise.std()
     return np.clip(np.reshape(background.colour, (3, 1, 1)) + noise, 0, 1)

@@ -17,12 +17,13 @@ from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+# Colab's own, and running already: never installed
 KEPT = (
     "torch",
     "torchvision",
     "jupyter",
     "ipykernel",
-)  # Colab's own, and running already: never installed
+)
 _IMAGE = "https://colab.research.google.com/assets/colab-badge.svg"
 _BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]\([^)]*/([\w.-]+\.ipynb)\)")
 _BOOTSTRAP = """\

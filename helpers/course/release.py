@@ -20,10 +20,11 @@ from helpers.course.grading.repair import is_solution
 from helpers.files import written_whole
 
 ROOT = HELPERS.parent
+# nbgrader's own
 CODE_STUB, WORDS_STUB = (
     "# YOUR CODE HERE\nraise NotImplementedError()",
     "YOUR ANSWER HERE",
-)  # nbgrader's own
+)
 _SOLUTION = re.compile(
     r"^([ \t]*)### BEGIN SOLUTION.*?### END SOLUTION[^\n]*", re.DOTALL | re.MULTILINE
 )

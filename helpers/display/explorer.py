@@ -114,9 +114,8 @@ def explore_smoothgrad(model, images: ImageSet, *, target=None) -> Panel:
     )
 
     def draw(picture, noise, samples, distribution, aggregate, clip, show, overlay, percentile):
-        match = (
-            "iqr" if distribution == "cauchy" else "std"
-        )  # the one that has no standard deviation
+        # the one that has no standard deviation
+        match = "iqr" if distribution == "cauchy" else "std"
         smooth = combined(samples, aggregate, picture, noise, distribution, match, clip)
         pixels, how = images.pixels[picture], {"show": show, "percentile": percentile}
         over = pixels if overlay else None
@@ -232,9 +231,8 @@ def explore_integrated_gradients(model, images: ImageSet, *, target=None, refere
     def offer(_):
         target.options = aims(picture.value)  # selects the first, the class that is explained
 
-    picture.observe(
-        offer, names="value"
-    )  # before the panel observes it, so that both have moved when it draws
+    # before the panel observes it, so that both have moved when it draws
+    picture.observe(offer, names="value")
     return Panel(
         draw,
         picture=picture,

@@ -71,9 +71,8 @@ class Panel(widgets.VBox):
         try:
             figure, status = self.draw(**values)
             buffer = io.BytesIO()
-            figure.savefig(
-                buffer, format="png", dpi=DPI, pil_kwargs={"compress_level": 1}
-            )  # as large, in less time
+            # as large, in less time
+            figure.savefig(buffer, format="png", dpi=DPI, pil_kwargs={"compress_level": 1})
         except Exception as error:
             self.drawn, self.status.value = None, in_red(error)
             raise
@@ -81,9 +80,10 @@ class Panel(widgets.VBox):
         self.image.width = round(figure.get_figwidth() * DPI)
         self.drawn, self.status.value = values, html.escape(status)
 
+    # what a page without a kernel shows; ipywidgets cuts it off after 110 characters
     def __repr__(
         self,
-    ):  # what a page without a kernel shows; ipywidgets cuts it off after 110 characters
+    ):
         line = f"[sliders: {', '.join(self.controls)}; run the notebook to move them]"
         return line if len(line) <= 110 else "[sliders; run the notebook to move them]"
 
@@ -106,12 +106,13 @@ class PictureRow:
         height, width = (cell * min(1, side / other) for side, other in self._sides())
         self.figure = Figure(figsize=(n * (width + gap) + gap + room, height + top + gap))
         FigureCanvasAgg(self.figure)
+        # inches: left, bottom, width, height
         self.free = (
             gap + n * (width + gap),
             gap,
             room,
             height,
-        )  # inches: left, bottom, width, height
+        )
         self.axes = [self.add_axes(gap + i * (width + gap), gap, width, height) for i in range(n)]
         blank = images.pixels[0] * 0
         self.pictures = [show_pixels(ax, blank) for ax in self.axes]

@@ -23,6 +23,7 @@ from helpers.measures.statistics import Comparison, Estimate, SeedEstimate
 # 33 colours, an odd number so that 0 has its own: steps that the eye hardly sees make a stored
 # figure a third smaller.
 SIGNED, UNSIGNED = plt.get_cmap("RdBu_r", 33), "inferno"
+# Okabe and Ito's, colour-blind safe
 COLORS = (
     "#0072b2",
     "#d55e00",
@@ -31,7 +32,7 @@ COLORS = (
     "#e69f00",
     "#56b4e9",
     "#000000",
-)  # Okabe and Ito's, colour-blind safe
+)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 SCALES = ("map", "row", "figure")
 
@@ -200,9 +201,8 @@ def color_limits(values, scale="map", percentile=99.0) -> np.ndarray:
     largest = np.broadcast_to(
         np.abs(values).max(axis=axis, keepdims=True), (*values.shape[:2], 1, 1)
     )[..., 0, 0]
-    limits = np.where(
-        limits > 0, limits, largest
-    )  # so few pixels stand out that the percentile misses them
+    # so few pixels stand out that the percentile misses them
+    limits = np.where(limits > 0, limits, largest)
     return np.where(limits > 0, limits, 1.0)
 
 
@@ -487,9 +487,8 @@ def _add_legend(figure, axes):
     for ax in axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
-    entries |= {
-        label: entries.pop(label) for label in ("a training seed",) if label in entries
-    }  # last
+    # last
+    entries |= {label: entries.pop(label) for label in ("a training seed",) if label in entries}
     fit = figure.get_figwidth() / (0.6 + 0.07 * max(map(len, entries), default=1))
     figure.legend(
         entries.values(),
@@ -512,8 +511,7 @@ def _spread(ax):
     points = 72 / ax.figure.dpi
     places = np.array([ax.transData.transform((0, text.xy[1]))[1] * points for text in labels])
     order = 1.25 * labels[0].get_fontsize() * np.arange(len(labels))
-    moved = (
-        isotonic_regression(places - order).x + order
-    )  # the least moves that leave a line's height between neighbours
+    # the least moves that leave a line's height between neighbours
+    moved = isotonic_regression(places - order).x + order
     for text, place, new in zip(labels, places, moved, strict=True):
         text.set_position((12, new - place))

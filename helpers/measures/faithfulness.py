@@ -232,9 +232,8 @@ def max_sensitivity(
         if not torch.isfinite(maps).all():
             raise ValueError("the maps hold NaN or infinite values")
         sizes.append(maps.flatten(1).norm(dim=1))
-        return (
-            maps.contiguous(),
-        )  # a tuple: captum takes the rows of a bare tensor for separate inputs
+        # a tuple: captum takes the rows of a bare tensor for separate inputs
+        return (maps.contiguous(),)
 
     with noisy_points():  # x + δ may leave [0, 1]
         moved = sensitivity_max(

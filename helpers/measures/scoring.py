@@ -8,10 +8,11 @@ from helpers.measures.quality import dilate, pixel_auc, relevance_mass, total_va
 
 MARGIN = 2  # pixels: those just outside an edge legitimately matter
 FILLS = ("mean", "blur")  # neither is where a path of Integrated Gradients starts by default
+# shares of the pixels
 HIDDEN = {
     "lowest": (0.5, 0.8, 0.9, 0.95),
     "highest": (0.02, 0.05, 0.1, 0.2),
-}  # shares of the pixels
+}
 OTHER_PART = {"shape": "letter", "letter": "shape", "patch": "shape"}
 
 

@@ -124,9 +124,8 @@ def _compute(name, network, training_seed, numbers):
     study = STUDIES[name]
     model = load_model(network, seed=training_seed, device="cpu")
     images = load_images("scenes", split=study.split)[[int(i) for i in numbers]]
-    target = images.labels[
-        model.part
-    ]  # what the network says, too: pictures that it gets wrong are left out
+    # what the network says, too: pictures that it gets wrong are left out
+    target = images.labels[model.part]
     found = study.measure(model, images, target, _noise_seeds(numbers, training_seed))
     measures = list(dict.fromkeys(measure for row in found.values() for measure in row))
     return tuple(found), {measure: _stacked(found, measure, len(images)) for measure in measures}
@@ -183,9 +182,8 @@ def compute(name, *, jobs=None):
                 done.result()
                 bar.update()
         finally:
-            pool.shutdown(
-                cancel_futures=True
-            )  # failed or interrupted: what has not begun is for the next time
+            # failed or interrupted: what has not begun is for the next time
+            pool.shutdown(cancel_futures=True)
     _assemble(name, pictures, excluded, chunks)
     shutil.rmtree(scratch)
 

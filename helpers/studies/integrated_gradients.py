@@ -38,6 +38,7 @@ from helpers.measures.scoring import score
 STEPS = 16  # gradients a map where a number can be chosen ("samples": 3 from each of 10 references)
 FILLS = ("mean", "blur", "noise")
 FRACTIONS = tuple(i / 10 for i in range(11))
+# baselines that are one point a picture
 POINTS = (
     "black",
     "white",
@@ -46,7 +47,7 @@ POINTS = (
     "noise",
     "farthest",
     "adversarial",
-)  # baselines that are one point a picture
+)
 N_REFERENCES = 10
 COLOURS = {"black": (0.0, 0.0, 0.0), "white": (1.0, 1.0, 1.0), "blue": (0.1, 0.2, 0.9)}
 

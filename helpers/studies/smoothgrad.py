@@ -65,9 +65,8 @@ def noise_strength(
         else:
             half = n_samples // 2
             watched, seen = _watched(model)
-            with evaluation(
-                model
-            ):  # which smoothgrad cannot see to, since ``watched`` is a plain callable
+            # which smoothgrad cannot see to, since ``watched`` is a plain callable
+            with evaluation(model):
                 counts = smoothgrad(
                     watched,
                     images.pixels,

@@ -68,9 +68,8 @@ def step_error(
         return {"log10 error": relative(values - dense), "gap": gap}
 
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", ConvergenceWarning
-        )  # how many steps it took, and whether that was enough, is stored
+        # how many steps it took, and whether that was enough, is stored
+        warnings.simplefilter("ignore", ConvergenceWarning)
         converged = converged_integrated_gradients(
             explained, images.pixels, target, tolerance=tolerance
         )

@@ -171,9 +171,8 @@ def test_every_end_of_every_control_draws(name, model, images):
             control.value = value
             assert_drawn(panel)
         control.value = start
-    assert json.dumps(
-        [control.value for control in panel.controls.values()]
-    )  # plain values that a page can send
+    # plain values that a page can send
+    assert json.dumps([control.value for control in panel.controls.values()])
 
 
 @pytest.mark.parametrize("name", EXPLORERS)
@@ -313,9 +312,8 @@ def test_no_figure_is_left_to_be_shown_twice(name, model, images):
 
 
 def test_a_page_without_a_kernel_shows_one_plain_line(panel):
-    bundle = getattr(
-        panel, "_repr_mimebundle_", lambda: {"text/plain": repr(panel)}
-    )  # ipywidgets 7 has none
+    # ipywidgets 7 has none
+    bundle = getattr(panel, "_repr_mimebundle_", lambda: {"text/plain": repr(panel)})
     line = bundle()["text/plain"]
     assert line == repr(panel) and "\n" not in line and "…" not in line
     assert "sliders: picture, method, noise" in line
@@ -494,9 +492,8 @@ def test_samples_are_offered_with_references_only_and_share_the_steps(model, ima
     before = model.rows
     panel.controls["baseline"].value = "samples"
     assert "samples: 4 references, 12 steps each, midpoint rule" in panel.status.value
-    assert (
-        model.rows == before + 4 * 12 + 1 + 4
-    )  # the gradients, and the logits of input and references for the gap
+    # the gradients, and the logits of input and references for the gap
+    assert model.rows == before + 4 * 12 + 1 + 4
     panel.controls["rule"].value = "trapezoid"
     panel.controls["steps"].value = 5
     assert "2 steps each, trapezoid rule" in panel.status.value

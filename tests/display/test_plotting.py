@@ -221,9 +221,8 @@ def test_the_percentile_is_for_display_only(how):
     for percentile in (50, 99, 100):
         _, axes = plot_maps(_pixels(), {"a": maps}, how=how, percentile=percentile)
         image = axes[0, 1].images[0]
-        np.testing.assert_array_equal(
-            image.get_array(), reduce_channels(before, how)[0]
-        )  # no value is clipped
+        # no value is clipped
+        np.testing.assert_array_equal(image.get_array(), reduce_channels(before, how)[0])
         shown.append(image.get_clim()[1])
     assert torch.equal(maps, before) and shown[0] < shown[1] < shown[2]
 
@@ -418,11 +417,12 @@ def test_numbers_make_an_axis_with_a_line_a_band_and_a_thin_line_for_each_seed()
     )
     (ax,) = axes
     mean, *seeds = _lines(ax, COLORS[0])
+    # in order
     assert list(mean.get_xdata()) == [0.0, 0.1, 0.2] and list(mean.get_ydata()) == [
         0.3,
         0.4,
         0.5,
-    ]  # in order
+    ]
     assert [list(line.get_ydata()) for line in seeds] == [
         pytest.approx([v + d for v in (0.3, 0.4, 0.5)]) for d in (-0.02, 0, 0.02)
     ]
@@ -507,9 +507,8 @@ def test_references_are_labelled_at_the_right_edge_without_overlap():
         "oracle": _seeded(0.95),
     }
     figure, (ax,) = _drawn(*plot_settings({"measure": _curves()}, references={"measure": controls}))
-    boxes = {
-        text.get_text(): plt.Text.get_window_extent(text) for text in ax.texts
-    }  # without the leader
+    # without the leader
+    boxes = {text.get_text(): plt.Text.get_window_extent(text) for text in ax.texts}
     assert set(boxes) == set(controls)
     ordered = sorted(boxes.values(), key=lambda box: box.y0)
     assert not any(a.overlaps(b) for i, a in enumerate(ordered) for b in ordered[:i])

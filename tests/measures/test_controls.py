@@ -85,9 +85,8 @@ class TestRandom:
         assert abs(float(maps.mean())) < 0.03 and abs(float(maps.std()) - 1) < 0.03
         assert abs(float(torch.corrcoef(maps.flatten(1))[0, 1])) < 0.05
         assert not random_map(conv_net, pixels, seed=1).allclose(maps)
-        assert (
-            random_map(conv_net, pixels.double()).float().allclose(maps)
-        )  # the picture decides, not how it is stored
+        # the picture decides, not how it is stored
+        assert random_map(conv_net, pixels.double()).float().allclose(maps)
 
     def test_blurred_is_smooth(self, conv_net):
         pixels = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))

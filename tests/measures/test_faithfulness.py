@@ -79,9 +79,10 @@ class TestHide:
             for seed in (0, 0, 1)
         ]
         assert gone[0].equal(gone[1]) and not gone[0].equal(gone[2])
+        # nowhere in particular
         assert (
             60 < int(gone[0][..., :10].sum()) < 140 and 60 < int(gone[0][..., :10, :].sum()) < 140
-        )  # nowhere in particular
+        )
 
     def test_company_does_not_matter(self, pictures):
         maps = torch.zeros_like(pictures)
@@ -289,9 +290,8 @@ class TestInfidelity:
         assert infidelity(model, pixels, weights, normalize=False).item() == pytest.approx(
             0, abs=1e-20
         )
-        assert infidelity(model, pixels, 7 * weights).item() == pytest.approx(
-            0, abs=1e-12
-        )  # the scale is fitted
+        # the scale is fitted
+        assert infidelity(model, pixels, 7 * weights).item() == pytest.approx(0, abs=1e-12)
         # Off by the factor 2: E[(2 I·w − I·w)²] = σ² ‖w‖² = 0.01 × 30.
         assert infidelity(
             model, pixels, 2 * weights, normalize=False, noise=0.1, n_samples=1000
@@ -430,9 +430,8 @@ class TestMaxSensitivity:
             )
         ).all()
         assert len(targets) == 4 and all(classes == targets[0] for classes in targets)
-        with pytest.raises(
-            ValueError, match=r"\[0, 1\]"
-        ):  # the user's own pixels are still held to it
+        # the user's own pixels are still held to it
+        with pytest.raises(ValueError, match=r"\[0, 1\]"):
             max_sensitivity(tiny_classifier, 2 * white)
 
     def test_zero_map_is_nan(self, conv_net, pictures):

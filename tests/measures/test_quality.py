@@ -21,9 +21,8 @@ from helpers.measures.quality import (
 
 class TestRelevanceMass:
     def test_by_hand(self):
-        maps = torch.tensor(
-            [[[[1.0, -2.0], [0.0, 1.0]], [[1.0, 0.0], [-3.0, 0.0]]]]
-        )  # sizes 2 2 / 3 1, of 8
+        # sizes 2 2 / 3 1, of 8
+        maps = torch.tensor([[[[1.0, -2.0], [0.0, 1.0]], [[1.0, 0.0], [-3.0, 0.0]]]])
         assert relevance_mass(maps, inside([1, 0], [0, 1])).tolist() == [3 / 8]
 
     def test_area_of_a_constant_map_and_ends(self):
@@ -43,9 +42,8 @@ class TestPixelAuc:
         assert pixel_auc(grid([4, 2], [-1, 0]), inside([1, 0], [1, 0])).tolist() == [0.75]
 
     def test_channels_add_up_unsigned(self):
-        maps = torch.tensor(
-            [[[[1.0, 1.5]], [[-1.0, 0.0]]]]
-        )  # signed sums 0 and 1.5, unsigned 2 and 1.5
+        # signed sums 0 and 1.5, unsigned 2 and 1.5
+        maps = torch.tensor([[[[1.0, 1.5]], [[-1.0, 0.0]]]])
         assert pixel_auc(maps, inside([1, 0])).tolist() == [1.0]
 
     def test_against_all_pairs_with_ties(self):
@@ -82,13 +80,14 @@ class TestDilate:
         point = torch.zeros(1, 1, 7, 7, dtype=torch.bool)
         point[0, 0, 3, 3] = True
         assert dilate(point, 1)[0, 0, 2:5, 2:5].int().tolist() == [[0, 1, 0], [1, 1, 1], [0, 1, 0]]
+        # lattice points in a disc
         assert [int(dilate(point, d).sum()) for d in (0, 1, 1.5, 2, 3)] == [
             1,
             5,
             9,
             13,
             29,
-        ]  # lattice points in a disc
+        ]
         assert dilate(point, 0).equal(point) and dilate(point, 2).dtype == torch.bool
 
     def test_edges_and_ends(self):
@@ -128,9 +127,8 @@ def test_senseless_batches_are_refused(measure, maps, mask, message):
 class TestSimilarity:
     def test_pearson_by_hand(self):
         first, second = grid([1, 2], [3, 4]), grid([1, 3], [2, 4])
-        assert correlation(first, second).item() == pytest.approx(
-            0.8
-        )  # deviations −3 −1 1 3 and −3 1 −1 3, halved: 4 / 5
+        # deviations −3 −1 1 3 and −3 1 −1 3, halved: 4 / 5
+        assert correlation(first, second).item() == pytest.approx(0.8)
         assert correlation(first, -5 * first + 2).item() == pytest.approx(-1)
         assert correlation(first - 2.5, -(first - 2.5), "unsigned").item() == pytest.approx(1)
 

@@ -111,9 +111,8 @@ def test_just_outside_counts_within_the_margin_alone(images, target):
 
 def test_hiding_counts_the_fractions_at_which_the_label_stays(images, target):
     maps = torch.linspace(0, 0.5, 100, dtype=torch.float64).reshape(1, 1, 10, 10).repeat(2, 1, 1, 1)
-    maps[:, 0, 7, :5] = torch.arange(
-        10, 15, dtype=torch.float64
-    )  # five pixels of no use come first,
+    # five pixels of no use come first,
+    maps[:, 0, 7, :5] = torch.arange(10, 15, dtype=torch.float64)
     maps[:, 0, 4:6, 4:6] = -1  # then the square
     found = both(score(AllOfIt(), images, target, maps))
     # 50, 80, 90 and 95 hidden: the last leaves only the five. 2, 5, 10 and 20 hidden: the last two

@@ -49,9 +49,8 @@ TINY = {
     "faithfulness": {"n_samples": 2},
     "randomisation": {"n_samples": 2},
 }
-METHODS = (
-    4 * 1 + 6 * 2 + 10 * 1
-)  # without noise or path; with 2 samples or steps; from each of ten references
+# without noise or path; with 2 samples or steps; from each of ten references
+METHODS = 4 * 1 + 6 * 2 + 10 * 1
 GRADIENTS = {  # for one picture, by the sizes above
     "baselines": 7 * 2
     + 20
@@ -243,9 +242,8 @@ def test_gradients_are_counted_and_every_map_scored(name, together):
     for setting, row in found.items():
         assert isinstance(setting, str) and always <= row.keys()
         assert all(values.shape == (3,) for values in row.values())
-        if name != "randomisation" or not setting.startswith(
-            ("guided backprop", "Grad-CAM")
-        ):  # whose map can come to nothing
+        # whose map can come to nothing
+        if name != "randomisation" or not setting.startswith(("guided backprop", "Grad-CAM")):
             assert all(torch.isfinite(values).all() for values in row.values())
 
 
@@ -253,9 +251,8 @@ def test_gradients_are_counted_and_every_map_scored(name, together):
 def test_company_and_training_mode_do_not_matter(name, network, scenes, together):
     found, _, (before, after) = together(name)
     assert before["modes"]["network"] and after == before
-    alone = STUDIES[name][0](
-        network, scenes[1], TARGET[[1]], SEEDS[1:2], **TINY[name]
-    )  # in eval mode
+    # in eval mode
+    alone = STUDIES[name][0](network, scenes[1], TARGET[[1]], SEEDS[1:2], **TINY[name])
     assert list(alone) == list(found)
     for setting, row in found.items():
         assert alone[setting].keys() == row.keys()
@@ -269,9 +266,8 @@ def test_company_and_training_mode_do_not_matter(name, network, scenes, together
 
 @pytest.mark.parametrize("name", ["baselines", "quality", "randomisation"])  # faithfulness: below
 def test_without_masks_and_with_a_network_of_ones_own(name, network, conv_net, pictures):
-    if (
-        name == "randomisation"
-    ):  # of the blocks of a Classifier's network, in pictures as large as the window of ssim
+    # of the blocks of a Classifier's network, in pictures as large as the window of ssim
+    if name == "randomisation":
         conv_net, pictures = network, torch.rand(3, 3, 14, 14, dtype=torch.float64)
     found = STUDIES[name][0](
         conv_net, ImageSet(pictures, ("a", "b", "c")), TARGET, SEEDS, **TINY[name]
@@ -362,9 +358,8 @@ class TestBaselines:
         for name in (*POINTS, "samples"):
             assert found[name]["gap"].abs().max() < 1e-6  # one step is enough, from anywhere
         assert found["black"]["entropy"].tolist() == pytest.approx([1.75] * 3, abs=1e-6)
-        log2 = (tuning @ weights.double().T + bias).log_softmax(1) / math.log(
-            2
-        )  # of several, the mean of their entropies
+        # of several, the mean of their entropies
+        log2 = (tuning @ weights.double().T + bias).log_softmax(1) / math.log(2)
         assert found["samples"]["entropy"].tolist() == pytest.approx(
             [float(-(log2.exp2() * log2).sum(1).mean())] * 3
         )
@@ -546,9 +541,8 @@ class TestBlindness:
         assert torch.from_numpy(blue).allclose(
             repainted(scenes[0], "shape", COLOURS["blue"]).pixels[0], atol=1e-7
         )
-        assert (
-            other.shape.colour == scene.shape.colour
-        )  # a swap keeps the colour: it is no repainting
+        # a swap keeps the colour: it is no repainting
+        assert other.shape.colour == scene.shape.colour
 
 
 # --- quality
@@ -606,9 +600,8 @@ class TestQuality:
 
     def test_the_controls_know_nothing_of_what_was_learnt(self, scenes, together):
         found, *_ = together("quality")
-        again = quality(
-            tiny_network(seed=3), scenes[0], TARGET[:1], SEEDS[:1], n_samples=2
-        )  # as built, but for the weights
+        # as built, but for the weights
+        again = quality(tiny_network(seed=3), scenes[0], TARGET[:1], SEEDS[:1], n_samples=2)
         same = {
             setting
             for setting, row in found.items()
@@ -654,9 +647,8 @@ class TestFaithfulness:
         assert list(found) == [*methods(), "random", "Sobel"]
         curves = {f"{way}, {fill}" for way in ("deletion", "insertion") for fill in FILLS}
         for setting, row in found.items():
-            sensitivity = (
-                set() if setting in ("random", "Sobel") else {"max-sensitivity"}
-            )  # which is of a method
+            # which is of a method
+            sensitivity = set() if setting in ("random", "Sobel") else {"max-sensitivity"}
             assert row.keys() == curves | {"infidelity", "mass"} | sensitivity
 
     @pytest.mark.parametrize("setting", [*LINEAR, "gradient × input", "IG, black", "IG, samples"])

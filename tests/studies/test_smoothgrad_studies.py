@@ -102,9 +102,8 @@ def noisy(pixels, seeds, noise, indices):
 
 
 def mean_gradient(model, points, target):
-    inside = [
-        (copy - model.mean) / model.std for copy in points
-    ]  # by hand, since copies leave [0, 1]
+    # by hand, since copies leave [0, 1]
+    inside = [(copy - model.mean) / model.std for copy in points]
     return torch.stack([saliency(model.network, copy, target) / model.std for copy in inside]).mean(
         0
     )

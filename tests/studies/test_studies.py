@@ -29,9 +29,8 @@ from helpers.studies.registry import Study
 from helpers.studies.store import Results, estimate, load_results
 
 NETWORKS = ("scenes", "scenes-letters")
-KEYS = list(
-    product(NETWORKS, (0, 1, 2), (0, 2, 4))
-)  # network, training seed, first picture of a chunk of two
+# network, training seed, first picture of a chunk of two
+KEYS = list(product(NETWORKS, (0, 1, 2), (0, 2, 4)))
 
 
 class Fixed(nn.Module):
@@ -139,9 +138,8 @@ class TestCompute:
         assert [len(numbers) for _, _, numbers, _ in world.calls] == 6 * [2, 2, 1]
         for _, training_seed, numbers, seeds in world.calls:
             assert seeds == [10_000 * (training_seed + 1) + number for number in numbers]
-        assert (
-            len({seed for *_, seeds in world.calls for seed in seeds}) == 15
-        )  # the two networks share theirs
+        # the two networks share theirs
+        assert len({seed for *_, seeds in world.calls for seed in seeds}) == 15
 
     def test_the_same_pictures_each_time_and_fewer_where_there_are_fewer(self, world):
         study = studies.STUDIES["fake"]
@@ -158,9 +156,8 @@ class TestCompute:
         world.error = error
         with pytest.raises(error):
             compute("fake")
-        assert (
-            world.failed < 5
-        )  # of the eleven that were left: an error is not kept waiting for the others
+        # of the eleven that were left: an error is not kept waiting for the others
+        assert world.failed < 5
         assert sorted(path.name for path in world.scratch.iterdir()) == sorted(
             "{}-{}-{}.npz".format(*key) for key in KEYS[:7]
         )
@@ -299,9 +296,8 @@ class TestRecompute:
             "with the stored ones"
         )
         assert seen & {line.format(seed) for seed in range(3)}
-        assert len(seen) > 2 and all(
-            len(numbers) == 2 for _, _, numbers, _ in world.calls
-        )  # other networks, other pictures
+        # other networks, other pictures
+        assert len(seen) > 2 and all(len(numbers) == 2 for _, _, numbers, _ in world.calls)
         assert len({tuple(numbers) for _, _, numbers, _ in world.calls}) > 2
 
     @pytest.mark.parametrize(

@@ -18,11 +18,12 @@ from IPython.core.displaypub import CapturingDisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
 from matplotlib_inline import backend_inline
 
+# characters, pictures, bytes of base64: of one cell
 MOST_TEXT, MOST_PICTURES, MOST_PICTURE = (
     20_000,
     6,
     2 * 2**20,
-)  # characters, pictures, bytes of base64: of one cell
+)
 MOST_MOVES = 8  # of sliders
 
 
@@ -61,9 +62,8 @@ class _Shell(InteractiveShell):
     def enable_gui(self, gui=None):
         pass  # no event loop
 
-    system = (
-        InteractiveShell.system_raw
-    )  # of !commands: without a terminal of their own, which a sandbox does not have
+    # of !commands: without a terminal of their own, which a sandbox does not have
+    system = InteractiveShell.system_raw
 
 
 class Cells:
@@ -101,9 +101,8 @@ class Cells:
 
         def move():
             ends = [[(control, end) for end in _ends(control)] for control in self._widgets]
-            ends = [
-                one for each in zip_longest(*ends) for one in each if one
-            ]  # each control once, then again
+            # each control once, then again
+            ends = [one for each in zip_longest(*ends) for one in each if one]
             for control, end in ends[:MOST_MOVES]:
                 moved[:] = [f"{control.description or type(control).__name__} at {end!r}: "]
                 try:

@@ -126,9 +126,8 @@ def blocked(names):
                 continue
             code = _blocked.__code__.replace(co_name=path)
             if getattr(old, "__code__", None) and not old.__code__.co_freevars and not within:
-                undo.append(
-                    (old, "__code__", old.__code__)
-                )  # reaches every name that it was imported under
+                # reaches every name that it was imported under
+                undo.append((old, "__code__", old.__code__))
                 old.__code__ = code
             else:
                 undo.append((owner, last, old))

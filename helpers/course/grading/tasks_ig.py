@@ -251,9 +251,8 @@ def my_retained_accuracy(given, call):
         "the share of pictures still given the target, at each fraction",
         same(answer, expected, mistakes),
     )
-    others = torch.where(
-        torch.arange(8) % 3 == 0, second, target
-    )  # the network never says these of a whole picture
+    # the network never says these of a whole picture
+    others = torch.where(torch.arange(8) % 3 == 0, second, target)
     maps = torch.from_numpy(given.rng(9).standard_normal(tuple(pixels.shape), np.float32))
     fractions, grey = [0.0, 0.125, 0.25, 0.375, 0.5], torch.full_like(pixels, 0.5)
     answer = call(MODEL, pixels, maps, others, fractions, grey)

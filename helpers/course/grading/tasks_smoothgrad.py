@@ -198,9 +198,10 @@ def _not_drawn(answer, law, shape):
     if len(np.unique(found)) < found.size / 2:
         return "values repeat"
     distance = stats.kstest(found.ravel(), law.cdf).statistic
+    # 1e-14 by chance
     return (
         None if distance < 0.03 else f"of another shape: Kolmogorov–Smirnov distance {distance:.3f}"
-    )  # 1e-14 by chance
+    )
 
 
 @task("smoothgrad_5_aggregation", 10, [*_AGGREGATE, *SMOOTHGRAD])

@@ -330,9 +330,8 @@ def test_hostile_submissions_harm_nobody(tmp_path, source, small_limits, walled)
     check(records, cases)
     assert records["guest"]["errors"] == records["right"]["errors"] == []
     assert secret.read_text() == "the solutions"
-    alone = [
-        record["peak"] for name, record in records.items() if name != "forks"
-    ]  # forks share what is counted for each
+    # forks share what is counted for each
+    alone = [record["peak"] for name, record in records.items() if name != "forks"]
     assert max(alone) < small_limits.memory + 600 * 2**20
 
 

@@ -80,8 +80,8 @@ def test_two_hundred(tmp_path, capsys):
         print(
             f"\n{N} submissions in {wall:.0f} s with 2 workers; each: {seconds['start']:.1f} s "
             f"start and imports, {seconds['notebook']:.1f} s notebook, {beyond:.1f} s beyond (of "
-            f"the grader's own processor time {cpu / N:.2f} s); peak memory: grader {memory / 2**20:.0f} MiB, "
-            f"a submission "
+            f"the grader's own processor time {cpu / N:.2f} s); peak memory: grader "
+            f"{memory / 2**20:.0f} MiB, a submission "
             f"{max(record['peak'] for record in records) / 2**20:.0f} MiB",
             file=sys.stderr,
         )

@@ -126,7 +126,7 @@ class PictureRow:
         """Axes at a place in inches from the figure's lower left corner."""
         across, up = self.figure.get_size_inches()
         ax = self.figure.add_axes((left / across, bottom / up, width / across, height / up))
-        # A place of its own, or matplotlib looks for one at every drawing, for a quarter of the time.
+        # A place of its own, or matplotlib looks for one at every drawing, a quarter of the time.
         ax.set_title("", y=1)
         return ax
 

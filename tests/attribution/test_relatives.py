@@ -637,7 +637,7 @@ def of_torchvision(name):
     ],
 )
 def test_grad_cam_of_torchvisions_networks(name, pooling):
-    model, side = of_torchvision(name), 224 if name == "maxvit_t" else 96
+    model, side = of_torchvision(name), {"maxvit_t": 224, "inception_v3": 128}.get(name, 96)
     x, kept, mapped = torch.rand(1, 3, side, side), [], 0
     module = model.get_submodule(pooling.lstrip("+"))
     if pooling.startswith("+"):
@@ -647,13 +647,15 @@ def test_grad_cam_of_torchvisions_networks(name, pooling):
         hook = module.register_forward_pre_hook(lambda module, args: kept.append(args[0]))
     logits = model(x)
     hook.remove()
-    for target in range(4):
+    for target in range(12):
         (gradient,) = torch.autograd.grad(logits[0, target], kept[0], retain_graph=True)
         weights = gradient.mean((2, 3), keepdim=True)
         expected = enlarged((weights * kept[0]).sum(1, keepdim=True).relu().detach(), x)
         found = grad_cam(model, x, target)
         assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
         mapped += bool(expected.any())
+        if mapped == 3:
+            return
     assert mapped
 
 

@@ -41,7 +41,8 @@ def evaluation(model):
     warned of once.
     """
     modules = list(model.modules()) if isinstance(model, nn.Module) else []
-    modes = [(module, module.training) for module in modules]
+    # A frozen TorchScript module has no mode.
+    modes = [(module, module.training) for module in modules if hasattr(module, "training")]
     replaced = [
         (module, name, value)
         for module in modules

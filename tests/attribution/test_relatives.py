@@ -2,21 +2,20 @@
 method here."""
 
 import random
+import re
 
 import numpy as np
 import pytest
 import torch
+from captum.attr import GuidedBackprop
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+from torchvision import models
 
 from helpers.attribution.gradients import saliency
 from helpers.attribution.integrated_gradients import integrated_gradients
-from helpers.attribution.relatives import (
-    grad_cam,
-    gradient_x_input,
-    guided_backprop,
-    last_spatial_layer,
-)
+from helpers.attribution.relatives import grad_cam, gradient_x_input, guided_backprop
 from helpers.benchmark.images import load_images
 from helpers.benchmark.models import load_model
 from helpers.evaluate import noisy_points
@@ -82,8 +81,7 @@ def with_relus(first, second):
     return Branches(first, second).double().eval()
 
 
-# --- gradient × input
-# -------------------------------------------------------------------------------------------------
+# --- gradient × input -----------------------------------------------------------------------------
 
 
 def test_gradient_x_input_of_a_polynomial():
@@ -105,8 +103,7 @@ def test_gradient_x_input_is_integrated_gradients_from_black_with_its_one_node_a
     assert relative_l2(gradient_x_input(conv_net, pictures, CLASSES), expected) < 1e-12
 
 
-# --- guided backprop
-# --------------------------------------------------------------------------------------------------
+# --- guided backprop ------------------------------------------------------------------------------
 
 
 def test_guided_backprop_drops_what_is_negative_on_its_way_back():
@@ -147,14 +144,6 @@ def test_guided_backprop_of_signals_and_tables(network_and_inputs):
     )
 
 
-def test_without_a_relu_it_is_the_gradient(pictures):
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(144, 5)).double()
-    assert (
-        relative_l2(guided_backprop(model, pictures, CLASSES), saliency(model, pictures, CLASSES))
-        < 1e-12
-    )
-
-
 @pytest.mark.parametrize("method", [guided_backprop, grad_cam])
 def test_relus_in_place_or_used_twice_change_nothing(method, pictures):
     expected = method(with_relus(nn.ReLU(), nn.ReLU()), pictures, CLASSES)
@@ -168,21 +157,166 @@ def test_relus_in_place_or_used_twice_change_nothing(method, pictures):
         assert relative_l2(method(with_relus(*relus), pictures, CLASSES), expected) < 1e-12
 
 
-def test_a_relu_that_is_no_module_is_not_seen(pictures):
-    # As the docstring says: nn.ReLU modules. Here is what one gets without.
-    class Functional(Branches):
-        def forward(self, pixels):
-            return self.linear(F.relu(self.top(F.relu(self.bottom(pixels)))).mean((2, 3)))
+RELUS = {
+    "nn.ReLU6": nn.ReLU6(),
+    "F.relu": F.relu,
+    "F.relu in place": lambda x: F.relu(x, inplace=True),
+    "F.relu6": F.relu6,
+    "torch.relu": torch.relu,
+    "Tensor.relu": lambda x: x.relu(),
+    "relu_, what it returns left out": lambda x: (x.relu_(), x)[1],
+    "relu_ of a view": lambda x: x.flatten(1).relu_().view(x.shape),
+    "clamp": lambda x: x.clamp(min=0),
+    "clamp_min": lambda x: torch.clamp_min(x, 0),
+    "clamp_": lambda x: x.clamp_(0, 50),
+    "hardtanh": lambda x: F.hardtanh(x, 0.0, 50.0),
+    "recomputed on the way back": lambda x: checkpoint(F.relu, x, use_reentrant=False),
+}
 
-    model = Functional().double()
+
+def by_captum(model, pixels, target):
+    return GuidedBackprop(model).attribute(pixels.clone().requires_grad_(), target=target).detach()
+
+
+@pytest.mark.parametrize("name", RELUS)
+def test_every_relu_is_reached_whoever_calls_it(name, pictures, snapshot):
+    expected = by_captum(with_relus(nn.ReLU(), nn.ReLU()), pictures, CLASSES)
+    mixed = with_relus(nn.ReLU(), RELUS[name]), with_relus(RELUS[name], RELUS[name])
+    for model in mixed:
+        before = snapshot(model)
+        assert relative_l2(guided_backprop(model, pictures, CLASSES), expected) < 1e-12
+        assert snapshot(model) == before
+
+
+def test_relu6_drops_what_lies_above_6():
+    # f = −r(x₁) + r(x₂) + r(x₃) + r(x₄), r = ReLU6, at (1, 1, −1, 7).
+    model = nn.Sequential(nn.ReLU6(), nn.Linear(4, 1, bias=False))
+    with torch.no_grad():
+        model[1].weight.copy_(torch.tensor([[-1.0, 1, 1, 1]]))
+    with noisy_points():
+        found = guided_backprop(model, torch.tensor([[1.0, 1, -1, 7]]), 0)
+    assert found.tolist() == [[0, 1, 0, 0]]
+
+
+def test_the_relu_inside_a_transformer_layer():
+    # The layer's own code calls F.relu; here it is written out, by modules.
+    layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0, batch_first=True).double().eval()
+
+    class WrittenOut(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.relu = layer, nn.ReLU()
+
+        def forward(self, x):
+            x = layer.norm1(x + layer.self_attn(x, x, x, need_weights=False)[0])
+            return layer.norm2(x + layer.linear2(self.relu(layer.linear1(x)))).mean(1)
+
+    class Tokens(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x).mean(1)
+
+    x, target = torch.rand(2, 5, 8).double(), torch.tensor([1, 6])
+    found = guided_backprop(Tokens(layer), x, target)
+    assert relative_l2(found, by_captum(WrittenOut(), x, target)) < 1e-12
+    assert relative_l2(found, saliency(Tokens(layer), x, target)) > 0.01
+
+
+@torch.jit.script
+def scripted_relu(x):
+    return torch.relu(x)
+
+
+class StraightThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.relu()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient
+
+
+UNRULED = {
+    "SiLU": nn.SiLU(),
+    "GELU": nn.GELU(),
+    "Hardswish": nn.Hardswish(),
+    "LeakyReLU": nn.LeakyReLU(),
+    "PReLU": nn.PReLU(),
+    "RReLU": nn.RReLU(),
+    "ELU": nn.ELU(),
+    "SELU": nn.SELU(),
+    "CELU": nn.CELU(),
+    "Mish": nn.Mish(),
+    "Softplus": nn.Softplus(),
+    "LogSigmoid": nn.LogSigmoid(),
+    "Threshold": nn.Threshold(0.1, 0),
+    "x · g(x)": lambda x: x * torch.sigmoid(x),
+    "x · g(x): a hardswish": lambda x: x * F.relu6(x + 3) / 6,
+    "x · g(x): a GELU": lambda x: 0.5 * x * (1 + torch.tanh(0.8 * (x + 0.045 * x**3))),
+    "maximum": lambda x: torch.maximum(x, torch.zeros((), dtype=x.dtype)),
+    "Relu": scripted_relu,
+    "StraightThrough": StraightThrough.apply,
+    "CheckpointFunction": lambda x: checkpoint(F.relu, x, use_reentrant=True),
+}
+
+
+@pytest.mark.parametrize("name", UNRULED)
+@pytest.mark.parametrize("beside_a_relu", [True, False])
+def test_a_rectifier_without_a_rule_is_an_error_that_names_it(name, beside_a_relu, pictures):
+    other = UNRULED[name]
+    model = with_relus(nn.ReLU() if beside_a_relu else other, other)
+    named = {"SELU": "Elu"}.get(name, name.split(":")[0])
+    where = "" if not isinstance(other, nn.Module) else " in (first|second)"
+    with pytest.raises(
+        ValueError, match=f"(?i)rule for ReLU alone.* also .*{re.escape(named)}.*{where}"
+    ):
+        guided_backprop(model, pictures, CLASSES)
+
+
+@pytest.mark.parametrize("other", [nn.Tanh(), nn.Sigmoid(), nn.Hardsigmoid(), nn.Identity()])
+def test_what_is_no_rectifier_keeps_its_gradient_but_alone_is_an_error(other, pictures):
+    model = with_relus(nn.ReLU(), other)
     assert (
-        relative_l2(guided_backprop(model, pictures, CLASSES), saliency(model, pictures, CLASSES))
+        relative_l2(guided_backprop(model, pictures, CLASSES), by_captum(model, pictures, CLASSES))
         < 1e-12
     )
+    with pytest.raises(ValueError, match="none between input and logits"):
+        guided_backprop(with_relus(other, other), pictures, CLASSES)
 
 
-# --- Grad-CAM
-# ---------------------------------------------------------------------------------------------------------
+def test_a_rectifier_beside_the_logits_does_not_count(pictures):
+    class TwoHeads(Branches):
+        def forward(self, pixels):
+            self.mask = F.silu(self.bottom(pixels))
+            return super().forward(pixels)
+
+    torch.manual_seed(5)
+    model = TwoHeads().double().eval()
+    expected = guided_backprop(with_relus(nn.ReLU(), nn.ReLU()), pictures, CLASSES)
+    assert guided_backprop(model, pictures, CLASSES).equal(expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "refused"),
+    [
+        ("regnet_y_400mf", None),  # ReLU, and a sigmoid in the gates
+        ("mobilenet_v2", None),  # ReLU6
+        ("shufflenet_v2_x0_5", None),
+        ("mobilenet_v3_small", r"Hardswish in features\.0\.2, .*\(19 modules\)"),
+        ("efficientnet_b0", r"Silu in features\.0\.2, .*\(49 modules\)"),
+    ],
+)
+def test_guided_backprop_of_torchvisions_networks(name, refused):
+    model, pixels = models.get_model(name, weights=None).eval(), torch.rand(1, 3, 64, 64)
+    if refused:
+        with pytest.raises(ValueError, match=refused):
+            guided_backprop(model, pixels, 0)
+    else:
+        found = guided_backprop(model, pixels, 0)
+        assert relative_l2(found, saliency(model, pixels, 0)) > 0.1
+
+
+# --- Grad-CAM -------------------------------------------------------------------------------------
 
 
 def test_grad_cam_by_hand(conv_net, pictures):
@@ -247,7 +381,6 @@ def test_with_global_average_pooling_it_is_the_class_activation_map(pictures):
 def test_on_the_embedded_network_it_is_the_class_activation_map():
     model, images = load_model("scenes", device="cpu"), load_images("scenes", 2)
     target = images.labels["shape"]
-    assert last_spatial_layer(model, images.pixels) is model.network[7][2]  # the last block's ReLU
     activations = nn.Sequential(*list(model.network)[:8])(
         (images.pixels - model.mean) / model.std
     ).detach()
@@ -266,48 +399,338 @@ def test_a_map_is_not_negative_and_the_same_in_every_channel(conv_net, pictures)
     assert not (found[0, 1] == 7).any()
 
 
-class TestLastSpatialLayer:
-    def test_the_order_is_that_of_evaluation(self, pictures):
-        model = Branches().double()
-        assert last_spatial_layer(model, pictures) is model.second
+class Headed(nn.Module):
+    """Three convolutions under a head that is given their 8 maps."""
 
-    def test_a_single_place_is_not_spatial(self, conv_net, pictures):
-        assert last_spatial_layer(conv_net, pictures) is conv_net[5]  # (N, 8, 2, 2)
-        pooled = nn.Sequential(
-            *conv_net[:6],
-            nn.AdaptiveAvgPool2d(1),
-            nn.Conv2d(8, 8, 1),
-            nn.Flatten(),
-            nn.Linear(8, 5),
+    def __init__(self, head):
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(2),
+            nn.Conv2d(8, 8, 3, padding=1),
+            nn.ReLU(),
         )
-        assert last_spatial_layer(pooled.double(), pictures) is conv_net[5]
-        row = nn.Sequential(
-            nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d((1, 6)), nn.Flatten(), nn.Linear(24, 5)
-        ).double()
-        assert last_spatial_layer(row, pictures) is row[0]
+        self.linear, self.decoder, self.head = nn.Linear(8, 5), nn.Conv2d(8, 1, 1), head
 
-    @every_method
-    def test_a_model_without_one(self, method, table_net, sequence_net):
-        for model, inputs in (
-            (table_net, torch.rand(2, 6).double()),
-            (sequence_net, torch.rand(2, 2, 12).double()),
-        ):
-            if method is grad_cam:
-                with pytest.raises(ValueError, match="Grad-CAM needs a convolutional one"):
-                    method(model, inputs, 0)
-            else:
-                assert method(model, inputs, 0).shape == inputs.shape
-
-    def test_no_hook_stays(self, conv_net, pictures, snapshot):
-        before = snapshot(conv_net)
-        last_spatial_layer(conv_net, pictures)
-        with pytest.raises(RuntimeError):
-            last_spatial_layer(conv_net, pictures[:, :2])  # a channel is missing: it fails midway
-        assert snapshot(conv_net) == before
+    def forward(self, pixels):
+        return self.head(self, self.features(pixels))
 
 
-# --- every method
-# -----------------------------------------------------------------------------------------------------
+def headed(head):
+    torch.manual_seed(2)
+    return Headed(head).double().eval(), torch.rand(3, 3, 12, 16).double()
+
+
+def decodes(net, maps, y=None):
+    y = net.linear(maps.mean((2, 3)))
+    net.mask = net.decoder(net.features[0](torch.rand(1, 3, 8, 8).double())), net.decoder(maps)
+    return y
+
+
+HEADS = {
+    "the mean": lambda net, maps: net.linear(maps.mean((-2, -1))),
+    "one axis, then the other": lambda net, maps: net.linear(maps.mean(3).mean(2)),
+    "the largest, so": lambda net, maps: net.linear(maps.max(3)[0].max(2).values),
+    "flat places": lambda net, maps: net.linear(maps.flatten(2).mean(-1)),
+    "tokens": lambda net, maps: net.linear(maps.flatten(2).mT.mean(1)),
+    "channels last": lambda net, maps: net.linear(maps.permute(0, 2, 3, 1).mean((1, 2))),
+    "einsum": lambda net, maps: net.linear(torch.einsum("nchw->nc", maps)),
+    "F.avg_pool2d": lambda net, maps: net.linear(F.avg_pool2d(maps, maps.shape[2:])[:, :, 0, 0]),
+    "pooled to several places": lambda net, maps: net.linear(
+        F.adaptive_avg_pool2d(maps, 2).flatten(1)[:, ::4]
+    ),
+    "two poolings": lambda net, maps: net.linear(maps.mean((2, 3)) + maps.amax((2, 3))),
+    "probabilities": lambda net, maps: net.linear(maps.mean((2, 3))).softmax(1),
+    "a convolution after the pooling": lambda net, maps: F.conv2d(
+        maps.mean((2, 3), keepdim=True), net.linear.weight[:, :, None, None]
+    ).flatten(1),
+    "a decoder beside it": decodes,
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_the_default_is_what_the_head_is_given(name, snapshot):
+    model, pixels = headed(HEADS[name])
+    before = snapshot(model)
+    coarse = cam_by_hand(model.features, lambda maps: model.head(model, maps), pixels, CLASSES)
+    assert coarse.any()
+    found = grad_cam(model, pixels, CLASSES)
+    assert relative_l2(found, enlarged(coarse, pixels)) < 1e-12 and snapshot(model) == before
+    alone = grad_cam(model, pixels[:1], CLASSES[:1])
+    assert relative_l2(alone, found[:1]) < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("head", "why"),
+    [
+        (lambda net, maps: net.linear(maps[:, :, 0, 0]), "one place alone"),
+        (lambda net, maps: net.linear(maps.flatten(2).mT[:, 0]), "one place alone"),
+        (
+            lambda net, maps: net.linear(maps.mean((2, 3)) + net.features[3](maps).mean((2, 3))),
+            "more than one feature map",
+        ),
+        (lambda net, maps: net.linear(maps.flatten(2).permute(2, 0, 1).mean(0)), "not plain where"),
+    ],
+)
+def test_where_the_default_is_a_guess_the_error_lists_the_choices(head, why):
+    model, pixels = headed(head)
+    with pytest.raises(ValueError, match=f"{why}.*layer=.*'features', "):
+        grad_cam(model, pixels, CLASSES)
+    assert grad_cam(model, pixels, CLASSES, layer="features").shape == pixels.shape
+
+
+def test_a_layer_by_module_or_name_before_an_in_place_relu_or_run_twice(pictures):
+    model, pixels = headed(HEADS["the mean"])
+    first, rest = model.features[0], nn.Sequential(nn.ReLU(), *model.features[2:])
+    coarse = cam_by_hand(first, lambda maps: model.head(model, rest(maps)), pixels, CLASSES)
+    for layer in (first, "features.0"):
+        found = grad_cam(model, pixels, CLASSES, layer=layer)
+        assert relative_l2(found, enlarged(coarse, pixels)) < 1e-12
+    shared = with_relus(relu := nn.ReLU(), relu)  # counts where it runs last
+    found = grad_cam(shared, pictures, CLASSES, layer="first")
+    assert found.equal(grad_cam(shared, pictures, CLASSES))
+
+
+class Tuples(nn.Module):
+    def __init__(self, *more):
+        super().__init__()
+        self.more = more
+
+    def forward(self, maps):
+        return (maps.sin(), *self.more)
+
+
+def test_a_layer_that_returns_several_tensors():
+    def head(net, maps):
+        return net.linear(net.pair(maps)[0].mean((2, 3)))
+
+    model, pixels = headed(head)
+    model.pair = Tuples(torch.ones(3, 8))
+    coarse = cam_by_hand(
+        lambda x: model.features(x).sin(), lambda m: model.linear(m.mean((2, 3))), pixels, CLASSES
+    )
+    found = grad_cam(model, pixels, CLASSES, layer="pair")
+    assert relative_l2(found, enlarged(coarse, pixels)) < 1e-12
+    model.pair = Tuples(torch.ones(3, 8, 6, 8))
+    with pytest.raises(ValueError, match=r"'pair' returns \(3, 8, 6, 8\), \(3, 8, 6, 8\)"):
+        grad_cam(model, pixels, CLASSES, layer="pair")
+
+
+@pytest.mark.parametrize(
+    ("layer", "error", "message"),
+    [
+        ("feature.3", ValueError, "unknown layer 'feature.3'; did you mean 'features.3'"),
+        (nn.Conv2d(3, 4, 3), ValueError, "no module of this model: Conv2d"),
+        (3, TypeError, "module of the model, or its name, found int"),
+        ("linear", ValueError, r"'linear' returns \(3, 5\)"),
+        ("unused", ValueError, "'unused' does not run"),
+        ("decoder", ValueError, "'decoder' does not reach the logit"),
+    ],
+)
+def test_a_layer_that_will_not_do(layer, error, message):
+    model, pixels = headed(decodes)
+    model.unused = nn.ReLU()
+    with pytest.raises(error, match=message):
+        grad_cam(model, pixels, CLASSES, layer=layer)
+
+
+class ChannelsLast(nn.Module):
+    """As Swin without its last permutation, or, with flat, one of tokens."""
+
+    def __init__(self, channels, flat=False):
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, channels, 4, 4), nn.LayerNorm(channels)
+        self.linear, self.flat = nn.Linear(channels, 5), flat
+
+    def features(self, x):
+        x = self.stem(x).permute(0, 2, 3, 1)
+        return self.norm(x.flatten(1, 2) if self.flat else x)
+
+    def forward(self, x):
+        return self.linear(self.features(x).flatten(1, -2).mean(1))
+
+
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("size", [(16, 16), (16, 24)])
+def test_channels_last_and_tokens_are_laid_on_their_grid(flat, size):
+    model, x = ChannelsLast(12, flat).double().eval(), torch.rand(3, 3, *size).double()
+
+    def head(maps):
+        return model.linear(maps.mean((2, 3)))
+
+    def features(x):
+        maps = model.features(x)
+        return maps.reshape(3, size[0] // 4, size[1] // 4, 12).permute(0, 3, 1, 2)
+
+    expected = enlarged(cam_by_hand(features, head, x, CLASSES), x)
+    for layer in (None, "norm"):
+        assert relative_l2(grad_cam(model, x, CLASSES, layer=layer), expected) < 1e-12
+
+
+def test_where_height_width_and_channels_are_one_number_it_is_a_guess():
+    with pytest.raises(ValueError, match=r"not plain where .* \(2, 4, 4, 4\)"):
+        grad_cam(ChannelsLast(4), torch.rand(2, 3, 16, 16), 0, layer="norm")
+    convolutions = nn.Sequential(
+        nn.Conv2d(3, 4, 4, 4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    )
+    grad_cam(convolutions, torch.rand(2, 3, 16, 16), 0)  # never in doubt without such layers
+
+
+def test_a_vision_transformer_asks_for_a_layer_and_lays_its_tokens_out():
+    settings = {"image_size": 32, "patch_size": 8, "num_layers": 2, "num_heads": 2}
+    torch.manual_seed(0)
+    model = models.VisionTransformer(**settings, hidden_dim=8, mlp_dim=16, num_classes=5)
+    nn.init.normal_(model.heads.head.weight)
+    model, x = model.double().eval(), torch.rand(3, 3, 32, 32).double()
+    with pytest.raises(ValueError, match=r"class token.*'encoder\.layers\.encoder_layer_1"):
+        grad_cam(model, x, CLASSES)
+    kept = []
+    layer = model.encoder.layers[1].ln_1
+    hook = layer.register_forward_hook(lambda module, args, output: kept.append(output))
+    logit = model(x).gather(1, CLASSES[:, None]).sum()
+    hook.remove()
+    (gradient,) = torch.autograd.grad(logit, kept[0])
+    tokens, gradient = kept[0][:, 1:].detach(), gradient[:, 1:]  # the class token goes first
+    coarse = (tokens * gradient.mean(1, keepdim=True)).sum(2).relu().reshape(3, 1, 4, 4)
+    found = grad_cam(model, x, CLASSES, layer="encoder.layers.encoder_layer_1.ln_1")
+    assert coarse.any() and relative_l2(found, enlarged(coarse, x)) < 1e-12
+
+
+def of_torchvision(name):
+    torch.manual_seed(0)
+    settings = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    model = models.get_model(name, weights=None, num_classes=12, **settings).eval()
+    for module in model.modules():  # so that maps are not the same everywhere
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.bias, 0, 0.3)
+        if hasattr(module, "layer_scale"):
+            module.layer_scale.data.fill_(0.5)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("name", "pooling"),  # the pooling module, or + the last layer before a functional one
+    [
+        ("googlenet", "avgpool"),
+        ("squeezenet1_1", "classifier.3"),
+        ("shufflenet_v2_x0_5", "+conv5"),
+        ("densenet121", "+features"),
+        ("mobilenet_v3_small", "avgpool"),
+        *(
+            pytest.param(*pair, marks=pytest.mark.slow)
+            for pair in (
+                ("resnet18", "avgpool"),
+                ("alexnet", "avgpool"),
+                ("vgg11", "avgpool"),
+                ("inception_v3", "avgpool"),
+                ("mobilenet_v2", "+features"),
+                ("mnasnet0_5", "+layers"),
+                ("efficientnet_b0", "avgpool"),
+                ("regnet_y_400mf", "avgpool"),
+                ("convnext_tiny", "avgpool"),
+                ("swin_t", "avgpool"),
+                ("swin_v2_t", "avgpool"),
+                ("maxvit_t", "classifier.0"),
+            )
+        ),
+    ],
+)
+def test_grad_cam_of_torchvisions_networks(name, pooling):
+    model, side = of_torchvision(name), {"maxvit_t": 224, "inception_v3": 128}.get(name, 96)
+    x, kept, mapped = torch.rand(1, 3, side, side), [], 0
+    module = model.get_submodule(pooling.lstrip("+"))
+    if pooling.startswith("+"):
+        # DenseNet's ReLU comes after the module, in place: the tensor is the rectified one then.
+        hook = module.register_forward_hook(lambda module, args, output: kept.append(output))
+    else:
+        hook = module.register_forward_pre_hook(lambda module, args: kept.append(args[0]))
+    logits = model(x)
+    hook.remove()
+    for target in range(12):
+        (gradient,) = torch.autograd.grad(logits[0, target], kept[0], retain_graph=True)
+        weights = gradient.mean((2, 3), keepdim=True)
+        expected = enlarged((weights * kept[0]).sum(1, keepdim=True).relu().detach(), x)
+        found = grad_cam(model, x, target)
+        assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
+        mapped += bool(expected.any())
+        if mapped == 3:
+            return
+    assert mapped
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_a_single_place_is_no_feature_map(which, conv_net, pictures):
+    torch.manual_seed(2)
+    heads = (
+        [nn.AdaptiveAvgPool2d(1), nn.Conv2d(8, 8, 1), nn.Flatten(), nn.Linear(8, 5)],
+        [nn.AdaptiveAvgPool2d((1, 2)), nn.Flatten(), nn.Linear(16, 5)],
+        [nn.AdaptiveMaxPool2d(2), nn.Flatten(), nn.Dropout(), nn.Linear(32, 5)],
+    )
+    features, head = conv_net[:6], nn.Sequential(*heads[which]).double().eval()
+    coarse = cam_by_hand(features, head, pictures, CLASSES)
+    model = nn.Sequential(*features, *head)
+    assert relative_l2(grad_cam(model, pictures, CLASSES), enlarged(coarse, pictures)) < 1e-12
+
+
+@pytest.mark.parametrize("normalised", [False, True])
+def test_the_pixels_are_no_feature_map(normalised):
+    layers = [nn.BatchNorm2d(3)] * normalised + [nn.Flatten(), nn.Linear(48, 4), nn.ReLU()]
+    with pytest.raises(ValueError, match="Grad-CAM needs a convolutional one"):
+        grad_cam(nn.Sequential(*layers), torch.rand(2, 3, 4, 4), 0)
+
+
+def test_without_pictures_there_is_no_grad_cam(table_net, sequence_net):
+    for model, shape in ((table_net, (2, 6)), (sequence_net, (2, 2, 12))):
+        with pytest.raises(ValueError, match="Grad-CAM needs a convolutional network"):
+            grad_cam(model, torch.rand(shape).double(), 0)
+
+
+# --- models that cannot be looked into ------------------------------------------------------------
+
+CLOSED = {
+    "compiled": lambda model, pixels: torch.compile(model, backend="eager"),
+    "compiled in place": lambda model, pixels: (model.compile(backend="eager"), model)[1],
+    "scripted": lambda model, pixels: torch.jit.script(model),
+    "traced": lambda model, pixels: torch.jit.trace(model, pixels),
+    "frozen": lambda model, pixels: torch.jit.freeze(torch.jit.script(model)),
+}
+
+
+@pytest.mark.parametrize("how", CLOSED)
+@pytest.mark.parametrize("inside", [False, True])
+def test_what_cannot_be_looked_into_is_refused_but_has_gradients(how, inside, conv_net, pictures):
+    gradient = saliency(conv_net, pictures, CLASSES)
+    path = integrated_gradients(conv_net, pictures, CLASSES, n_steps=3)
+    closed = CLOSED[how](conv_net, pictures)
+    model = nn.Sequential(nn.Identity(), closed) if inside else closed
+    for method in (guided_backprop, grad_cam):
+        where = "'1'" if inside else "the model"
+        with pytest.raises(ValueError, match=f"{where} is (compiled|scripted or traced)"):
+            method(model, pictures, CLASSES)
+    assert relative_l2(saliency(model, pictures, CLASSES), gradient) < 1e-10
+    found = integrated_gradients(model, pictures, CLASSES, n_steps=3)
+    assert relative_l2(found, path) < 1e-10
+
+
+@pytest.mark.parametrize("method", [guided_backprop, grad_cam])
+def test_a_map_that_is_not_finite_is_an_error_and_half_precision_is_not(method, conv_net, pictures):
+    expected = method(conv_net, pictures, CLASSES)
+    found = method(conv_net.float(), pictures, CLASSES)  # float64 pixels, a float32 network
+    assert found.dtype == pictures.dtype and relative_l2(found, expected) < 1e-4
+    half = method(conv_net.bfloat16(), pictures.bfloat16(), CLASSES)
+    assert half.dtype == torch.bfloat16 and relative_l2(half.double(), expected) < 0.2
+
+    class Root(nn.Sequential):  # √0 has no gradient
+        def forward(self, pixels):
+            return (0 * super().forward(pixels)).sqrt()
+
+    model = Root(*conv_net.double())
+    with pytest.raises(ValueError, match="infinite at input 0"):
+        method(model, pictures, conv_net(pictures).argmin(1))
+
+
+# --- every method ---------------------------------------------------------------------------------
 
 
 @every_method

@@ -5,6 +5,7 @@ of the model, every function of torch in it, so they also see what no module of 
 model is left as it was found.
 """
 
+import re
 from contextlib import suppress
 
 import torch
@@ -95,6 +96,25 @@ def grad_cam(model, pixels, target=None, *, layer=None) -> torch.Tensor:
         coarse = (gradient.mean((2, 3), keepdim=True) * values).sum(1, keepdim=True).relu()
     fine = F.interpolate(coarse, pixels.shape[2:], mode="bilinear")
     return _finished(fine.expand_as(pixels).contiguous(), pixels)
+
+
+def last_spatial_layer(model, pixels, target=None) -> nn.Module:
+    """The module whose output Grad-CAM weights by default, the outermost of those that return it.
+
+    Raises:
+        TypeError, ValueError: as ``grad_cam``; or no module returns that map, but a function.
+    """
+    _must_be_open(model, "Grad-CAM")
+    with evaluation(model):
+        with _FeatureMaps(model, pixels, None) as maps:
+            points, logit, between = _one_logit(
+                model, pixels, resolve_target(model, pixels, target)
+            )
+        values = maps.last(points, logit, between)
+    for name, output in reversed(maps.of_modules):
+        if any(tensor is values for tensor in _tensors(output)):
+            return model.get_submodule(name)
+    raise ValueError("no module returns the last feature map: a function does, behind the last one")
 
 
 def _finished(maps, pixels):
@@ -196,26 +216,11 @@ class _Watch(TorchFunctionMode):
 
 # As autograd names them: what bends like a ReLU and has no rule (Elu: also selu; Erf: a
 # GELU written out); and what TorchScript hides.
-_UNRULED = (
-    *(
-        "Relu",
-        "LeakyRelu",
-        "Prelu",
-        "Rrelu",
-        "Elu",
-        "Celu",
-        "Gelu",
-        "Erf",
-        "Silu",
-        "Hardswish",
-        "Mish",
-    ),
-    *("Softplus", "LogSigmoid", "Threshold", "Hardshrink", "Softshrink", "torch::jit"),
+_UNRULED = re.compile(
+    "Relu|LeakyRelu|Prelu|Rrelu|Elu|Celu|Gelu|Erf|Silu|Hardswish|Mish|Softplus|LogSigmoid|"
+    "Threshold|Hardshrink|Softshrink|torch::jit"
 )
-_ELEMENTWISE = (
-    *("Add", "Sub", "Mul", "Div", "Pow", "Exp", "Sigmoid", "Tanh", "Hardsigmoid", "Hardtanh"),
-    *("Clamp", "Relu"),
-)
+_ELEMENTWISE = re.compile("Add|Sub|Mul|Div|Pow|Exp|Sigmoid|Tanh|Hardsigmoid|Hardtanh|Clamp|Relu")
 _BOUNDED = ("hardtanh", "hardtanh_", "clamp", "clamp_", "clip", "clip_", "clamp_min", "clamp_min_")
 
 
@@ -262,7 +267,7 @@ class _GuidedRule(_Watch):
                 what = "x · g(x)"
             elif what == "Maximum" and any(below is None for below, _ in node.next_functions):
                 what = "maximum(x, constant)"
-            elif not (isinstance(node, BackwardCFunction) or what.startswith(_UNRULED)):
+            elif not (isinstance(node, BackwardCFunction) or _UNRULED.match(what)):
                 continue
             missed.setdefault(what.removesuffix("Kernel"), set()).add(self.where.get(node, ""))
         # In the order of the model, as a reader looks for them.
@@ -285,7 +290,7 @@ def _gates_itself(product):
         while todo:
             node, _ = edge = todo.pop()
             below = [further for further in node.next_functions if further[0] is not None]
-            if not (below and node.name().startswith(_ELEMENTWISE)):
+            if not (below and _ELEMENTWISE.match(node.name())):
                 found.add(edge)
             elif node not in seen:
                 seen.add(node)

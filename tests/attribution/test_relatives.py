@@ -15,7 +15,12 @@ from torchvision import models
 
 from helpers.attribution.gradients import saliency
 from helpers.attribution.integrated_gradients import integrated_gradients
-from helpers.attribution.relatives import grad_cam, gradient_x_input, guided_backprop
+from helpers.attribution.relatives import (
+    grad_cam,
+    gradient_x_input,
+    guided_backprop,
+    last_spatial_layer,
+)
 from helpers.benchmark.images import load_images
 from helpers.benchmark.models import load_model
 from helpers.evaluate import noisy_points
@@ -858,3 +863,21 @@ def test_the_normalisation_inside_is_part_of_the_gradient(method, tiny_classifie
 def test_what_looks_into_layers_needs_a_module(method, conv_net, pictures):
     with pytest.raises(TypeError, match="found function"):
         method(lambda pixels: conv_net(pixels), pictures, CLASSES)
+
+
+def test_the_last_spatial_layer_is_the_module_that_returns_the_default_map(conv_net, pictures):
+    found = last_spatial_layer(conv_net, pictures)
+    assert grad_cam(conv_net, pictures, 1).equal(grad_cam(conv_net, pictures, 1, layer=found))
+
+
+def test_a_map_that_a_function_makes_has_no_layer(pictures):
+    class Functional(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(3, 4, 3).double(), nn.Linear(4, 3).double()
+
+        def forward(self, x):
+            return self.head(self.conv(x).relu().mean((2, 3)))
+
+    with pytest.raises(ValueError, match="a function does"):
+        last_spatial_layer(Functional(), pictures)

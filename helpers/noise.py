@@ -43,7 +43,8 @@ def draw_field(shape, seed, index, distribution, match):
         )  # a copy: what it returned may be kept, or read-only
         if field.shape != shape:
             raise ValueError(
-                f"the distribution must return an array of the shape it was asked for, {shape}, found {field.shape}"
+                f"the distribution must return an array of the shape it was asked for, {shape}, "
+                f"found {field.shape}"
             )
         return field
     draw, std, iqr = _DISTRIBUTIONS[distribution]

@@ -503,6 +503,24 @@ def test_a_half_precision_network_takes_float32_pixels():
     assert torch.equal(saliency(linear, torch.ones(3, 2), 0), linear.weight.float().expand(3, 2))
 
 
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda model, x: torch.jit.script(model),
+        lambda model, x: torch.jit.trace(model, x),
+        lambda model, x: torch.jit.freeze(torch.jit.script(model)),
+        lambda model, x: torch.fx.symbolic_trace(model),
+    ],
+    ids=["scripted", "traced", "frozen", "fx"],
+)
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_the_gradient_of_a_network_in_another_form_is_its_own(wrap, conv_net, pictures):
+    model, target = wrap(conv_net, pictures), torch.tensor([0, 1, 2])
+    for method in (saliency, integrated_gradients, smoothgrad):
+        found, expected = (method(m, pictures, target) for m in (model, conv_net))
+        assert relative_l2(found, expected) < 1e-10
+
+
 # --- what is passed in
 # -------------------------------------------------------------------------------------------------
 

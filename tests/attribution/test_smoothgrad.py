@@ -324,7 +324,7 @@ def test_a_callable_distribution_gets_the_generator_of_its_seed_and_number():
         )
 
 
-def test_a_callable_distribution_is_called_in_order_from_the_callers_thread_and_its_array_is_left_alone(
+def test_a_callable_distribution_is_called_in_order_from_the_callers_thread_its_array_left_alone(
     table_net,
 ):
     import threading

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from helpers.benchmark.models import DATA, data_file, import_torchvision
+from helpers.benchmark.imagenet import import_torchvision
+from helpers.benchmark.models import DATA, data_file
 from helpers.benchmark.scenes import (
     LETTERS,
     PARTS,

@@ -27,7 +27,7 @@ FLOORS = (
 # Raise a budget on purpose, in the change that needs it, and say in its message what it bought.
 LINES = {
     "attribution": 1620,
-    "benchmark": 1300,
+    "benchmark": 2100,
     "measures": 1150,
     "studies": 1150,
     "display": 1200,

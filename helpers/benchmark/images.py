@@ -1,7 +1,6 @@
 """Pictures as tensors in [0, 1]: the embedded benchmark, photographs, or the reader's own."""
 
 import re
-import tempfile
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -12,7 +11,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from helpers.benchmark.models import DATA, data_file, import_torchvision
+from helpers.benchmark.imagenet import imagenet_classes, import_torchvision
+from helpers.benchmark.models import DATA, DIGIT_SIZE, data_file
 from helpers.benchmark.scenes import (
     LETTERS,
     PARTS,
@@ -21,13 +21,21 @@ from helpers.benchmark.scenes import (
     SIZE,
     patch_window,
 )
+from helpers.benchmark.sources import (
+    BUNDLED,
+    DATASETS,
+    PHOTOS,
+    bundled_file,
+    digits,
+    imagenette_folder,
+    torchvision_dataset,
+)
 from helpers.checks import at_least_one, choose
 
-SOURCES = ("scenes", "scenes-shortcut", "photos", "imagenette")
+SOURCES = ("scenes", "scenes-shortcut", "photos", "digits", *DATASETS)
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 SUFFIXES += (".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif", ".heic", ".heif")
 PHOTO_SIZE = 224
-PHOTOS = ("astronaut", "cat", "coffee", "rocket", "stereo_motorcycle")
 DOUBTFUL = (".jp2", ".j2k", ".avif", ".heic", ".heif")  # which not every Pillow opens
 LONGEST = 4  # times the shorter side: what lies beyond is in no crop
 # What systems leave in folders: no class, and no picture.
@@ -41,13 +49,13 @@ class ImageSet:
     """Pictures and what is known of them.
 
     Attributes:
-        pixels: (N, 3, H, W) float32 in [0, 1].
+        pixels: (N, C, H, W) float32 in [0, 1]; C is 3, or 1 for the grey digits.
         names: N of them.
         labels: {part: (N,) int64}, -1 where a picture has none. For scenes "shape" and "letter"
-            (and "patch"); for photographs "class", counted as in ImageNet, or among the sorted
-            subfolders.
+            (and "patch"), for digits "digit"; for photographs "class", counted as in ImageNet, or
+            among the sorted subfolders.
         masks: {part: (N, 1, H, W) bool}: where the part has ink, disjoint. For scenes "shape",
-            "letter", "distractors" and "background" (and "patch"); empty for photographs.
+            "letter", "distractors" and "background" (and "patch"); empty for the others.
         classes: {part: the names of the labels}.
     """
 
@@ -85,10 +93,13 @@ def load_images(source="scenes", n=None, *, split="test", seed=0, size=None) -> 
 
     Args:
         source: "scenes", the embedded benchmark; "scenes-shortcut", the same with a coloured corner
-            patch that gives the shape away; "photos", the colour photographs that scikit-image
-            bundles; "imagenette", ten ImageNet classes through torchvision (downloaded on first
-            use, to $TORCH_HOME/datasets); a folder of pictures, searched with its subfolders; or a
-            list of files. A file's class is the ImageNet class of a WordNet id that its name or its
+            patch that gives the shape away; "photos", the photographs that installed packages
+            bundle and that show a class of ImageNet; "photos/NAME", any one of theirs, with or
+            without a class ("photos/astronaut"; ``sources.BUNDLED`` lists them); "digits",
+            scikit-learn's handwritten ones, grey; "mnist", "cifar10" or "imagenette" (ten classes
+            of ImageNet) through torchvision, downloaded on first use, to $HELPERS_DATASETS or
+            $TORCH_HOME/datasets; a folder of pictures, searched with its subfolders; or a list of
+            files. A file's class is the ImageNet class of a WordNet id that its name or its
             folder's begins with ("n01440764_tench.JPEG", "n01440764/1.JPEG"), else its subfolder
             among the sorted ones that hold pictures. Links to folders are followed. What a folder
             holds besides is passed over, and one warning says what and why: files that are no
@@ -96,16 +107,16 @@ def load_images(source="scenes", n=None, *, split="test", seed=0, size=None) -> 
             systems leave behind (__MACOSX, @eaDir); hidden names are passed over unsaid.
         n: how many; None for all. Fewer than there are are drawn without replacement by ``seed``,
             and 3 are the first 3 of 10.
-        split: "tune" (to choose settings on) or "test", for scenes and imagenette (there "tune" is
-            its training set).
+        split: "tune" (to choose settings on) or "test", for scenes, digits and torchvision's (there
+            "tune" is the training set).
         seed: chooses which n.
         size: height and width in pixels. Photographs (224 by default) are resized so that the
             shorter side is 256/224 of it, then cropped in the middle, as ImageNet networks expect
-            (of one more than four times as long as wide the middle first);
-            scenes (64) are resized as they are.
+            (of one more than four times as long as wide the middle first); scenes (64), digits (8,
+            enlarged to 32), MNIST (28) and CIFAR-10 (32) are resized as they are.
 
     Raises:
-        FileNotFoundError: no such folder or file, or no pictures in it; Imagenette neither on disk
+        FileNotFoundError: no such folder or file, or no pictures in it; a dataset neither on disk
             nor to be downloaded.
         ValueError: an unknown name, fewer than n pictures, or files that are no pictures: all of
             them, in one error.
@@ -118,9 +129,14 @@ def load_images(source="scenes", n=None, *, split="test", seed=0, size=None) -> 
     if source in ("scenes", "scenes-shortcut"):
         return _scenes(split, source == "scenes-shortcut", n, seed, size)
     if source == "photos":
-        return _bundled_photos(n, seed, size)
+        return _bundled(PHOTOS, n, seed, size)
+    if str(source).startswith("photos/") and not Path(source).exists():
+        choose(source, [f"photos/{name}" for name in BUNDLED], "photograph, and no such folder,")
+        return _bundled((source.removeprefix("photos/"),), n, seed, size)
     if source == "imagenette":
-        return _imagenette(split, n, seed, size)
+        return load_images(imagenette_folder(split), n, seed=seed, size=size)
+    if source in ("digits", *DATASETS):
+        return _small(source, split, n, seed, size)
     folder = Path(source).expanduser()
     if folder.is_dir():
         entries = list(_entries(folder, {folder.resolve()}))
@@ -295,8 +311,7 @@ def _labels_of(files, root, folders):
     inside = [file.relative_to(root).parts for file in files] if root is not None else [()]
     in_folders = all(len(parts) > 1 for parts in inside)
     if min(labels) >= 0 or (max(labels) >= 0 and not (in_folders and max(by_folder) < 0)):
-        weights = import_torchvision().models.SqueezeNet1_1_Weights.DEFAULT
-        return {"class": torch.tensor(labels)}, {"class": tuple(weights.meta["categories"])}
+        return {"class": torch.tensor(labels)}, {"class": imagenet_classes()}
     if in_folders:
         classes = torch.tensor([folders.index(parts[0]) for parts in inside])
         return {"class": classes}, {"class": tuple(folders)}
@@ -348,40 +363,33 @@ def _scenes(split, patched, n, seed, size):
     return ImageSet(pixels, tuple(f"{split} {i}" for i in numbers), labels, masks, classes)
 
 
-def _bundled_photos(n, seed, size):
-    from skimage import data  # here, since it takes a while to import
-
-    numbers = _chosen(len(PHOTOS), n, seed)
-    arrays = [getattr(data, PHOTOS[i])() for i in numbers]
-    arrays = [
-        array[0] if isinstance(array, tuple) else array for array in arrays
-    ]  # the left of a stereo pair
-    pixels = [_to_tensor(Image.fromarray(array), size or PHOTO_SIZE) for array in arrays]
-    return ImageSet(torch.stack(pixels), tuple(PHOTOS[i] for i in numbers))
-
-
-def _imagenette(split, n, seed, size):
-    datasets = import_torchvision().datasets
-    root, split = (
-        Path(torch.hub.get_dir()).parent / "datasets",
-        {"tune": "train", "test": "val"}[split],
+def _bundled(names, n, seed, size):
+    names = tuple(names[i] for i in _chosen(len(names), n, seed))
+    classes = imagenet_classes()
+    labels = [BUNDLED[name].label for name in names]
+    return ImageSet(
+        torch.stack([read_image(bundled_file(name), size or PHOTO_SIZE) for name in names]),
+        names,
+        {"class": torch.tensor([-1 if one is None else classes.index(one) for one in labels])},
+        {},
+        {"class": classes},
     )
-    folder = root / "imagenette2-320" / split
-    try:
-        if not folder.parent.exists():
-            root.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(
-                dir=root
-            ) as part:  # what is cut off midway must not be found the next time
-                datasets.Imagenette(part, split, size="320px", download=True)
-                (Path(part) / folder.parent.name).replace(folder.parent)
-    except (OSError, RuntimeError) as error:
-        raise FileNotFoundError(
-            f"Imagenette is not on this machine and could not be downloaded ({error}). Looked for "
-            f"{folder}. Go online once, or unpack imagenette2-320.tgz there; 'scenes' and 'photos' "
-            "need no download."
-        ) from error
-    return load_images(folder, n, seed=seed, size=size)
+
+
+def _small(source, split, n, seed, size):
+    if source == "digits":
+        (pixels, labels), classes, size = digits(split), tuple("0123456789"), size or DIGIT_SIZE
+    else:
+        pixels, labels, classes = torchvision_dataset(source, split)
+    numbers = torch.from_numpy(_chosen(len(pixels), n, seed))
+    pixels = pixels[numbers]
+    pixels = pixels if pixels.is_floating_point() else pixels / 255
+    if size not in (None, pixels.shape[-1]):
+        resize = import_torchvision().transforms.functional.resize
+        pixels = resize(pixels, [size, size], antialias=True).clamp(0, 1)
+    part = "class" if source == "cifar10" else "digit"
+    names = tuple(f"{split} {i}" for i in numbers.tolist())
+    return ImageSet(pixels, names, {part: labels[numbers]}, {}, {part: classes})
 
 
 def _chosen(available, n, seed):

@@ -32,7 +32,8 @@ from tqdm import tqdm
 
 from helpers.attribution.integrated_gradients import integrated_gradients
 from helpers.attribution.smoothgrad import smoothgrad
-from helpers.benchmark.models import SceneNet, import_torchvision
+from helpers.benchmark.imagenet import import_torchvision
+from helpers.benchmark.models import SceneNet
 from helpers.evaluate import default_batch_size
 from helpers.files import written_whole
 

@@ -12,8 +12,10 @@ from PIL import Image, features
 
 import helpers.benchmark.images
 import helpers.benchmark.models
-from helpers.benchmark.images import PHOTOS, ImageSet, load_images, read_image
+from helpers.benchmark.images import ImageSet, load_images, read_image
+from helpers.benchmark.models import load_card, load_model
 from helpers.benchmark.scenes import LETTERS, PATCH_COLOURS, SHAPES, patch_window
+from helpers.benchmark.sources import BUNDLED, DIGIT_SPLITS, PHOTOS, digits
 
 SIZE = 224
 BORDER = 16  # a picture of 256 px is cropped by this on each side
@@ -352,20 +354,137 @@ def test_missing_sheet_of_scenes_is_named(tmp_path, monkeypatch, missing):
         load_images("scenes")
 
 
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A torch hub of its own, from which the place of datasets follows; there is no network."""
+    from torchvision.datasets import cifar, imagenette, mnist
+
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
+    monkeypatch.delenv("HELPERS_DATASETS", raising=False)
+
+    def no_network(*args, **kwargs):
+        raise urllib.error.URLError("no route to host")
+
+    for module in (cifar, imagenette, mnist):
+        monkeypatch.setattr(module, "download_and_extract_archive", no_network)
+    return tmp_path
+
+
 # --- photographs, folders, lists
 
 
-def test_bundled_photographs():
+def test_bundled_photographs_show_their_class():
     images = load_images("photos")
     assert images.names == PHOTOS and len(PHOTOS) >= 5
-    assert (
-        images.pixels.shape == (len(PHOTOS), 3, SIZE, SIZE) and images.pixels.dtype == torch.float32
-    )
+    assert images.pixels.shape == (len(PHOTOS), 3, SIZE, SIZE)
     assert images.pixels.min() >= 0 and images.pixels.max() <= 1
+    assert images.pixels.dtype == torch.float32 and images.masks == {}
     assert (images.pixels.flatten(2).std(2) > 0.05).all()  # each shows something
-    assert not any(torch.equal(p[0], p[1]) for p in images.pixels)  # in colour
-    assert images.labels == {} and images.masks == {}
+    named = [images.classes["class"][label] for label in images.labels["class"]]
+    assert named == [BUNDLED[name].label for name in PHOTOS]
     assert load_images("photos", 2, size=64).pixels.shape == (2, 3, 64, 64)
+
+
+def test_a_real_network_agrees_with_most_of_their_labels():
+    model, images = load_model("efficientnet_lite0", device="cpu"), load_images("photos")
+    with torch.no_grad():
+        best = model(images.pixels).topk(3).indices
+    assert (best == images.labels["class"][:, None]).any(1).all()
+
+
+def test_every_bundled_photograph_is_there_by_name_or_says_why_it_has_no_class():
+    for name, photo in BUNDLED.items():
+        image = load_images(f"photos/{name}", size=16)
+        assert image.names == (name,) and image.pixels.shape == (1, 3, 16, 16)
+        assert (photo.label is None) == (int(image.labels["class"]) == -1)
+        assert photo.label or photo.why
+
+
+def test_an_unknown_or_missing_bundled_photograph_says_so(monkeypatch):
+    with pytest.raises(ValueError, match="did you mean 'photos/astronaut'"):
+        load_images("photos/astronut")
+    monkeypatch.setitem(BUNDLED, "cat", BUNDLED["cat"]._replace(file="data/no.png"))
+    with pytest.raises(FileNotFoundError, match=r"'cat' comes with skimage, and .*no\.png"):
+        load_images("photos/cat")
+
+
+def test_digits_are_scikit_learns_enlarged():
+    images = load_images("digits", size=8)
+    assert images.pixels.shape == (500, 1, 8, 8) and images.names[0] == "test 0"
+    pixels, labels = digits("test")
+    assert torch.equal(images.pixels, pixels) and torch.equal(images.labels["digit"], labels)
+    assert pixels.unique().mul(16).frac().eq(0).all() and pixels.max() == 1
+    large = load_images("digits", 3, split="tune")
+    assert large.pixels.shape == (3, 1, 32, 32)
+    assert torch.allclose(large.pixels.mean((1, 2, 3)), large.pixels.mean(), atol=0.2)
+    ends = sorted(DIGIT_SPLITS.values())
+    assert [a for a, _ in ends[1:]] == [b for _, b in ends[:-1]]  # no picture is in two splits
+
+
+def test_the_network_of_digits_is_as_right_as_its_card_says():
+    model, images = load_model("digits", device="cpu"), load_images("digits")
+    assert (model.part, model.images) == ("digit", "digits")
+    assert model.classes == images.classes["digit"]
+    with torch.no_grad():
+        right = (model(images.pixels).argmax(1) == images.labels["digit"]).float().mean()
+    assert float(right) == pytest.approx(load_card("digits")["accuracy"]["value"], abs=2 / 500)
+    assert right > 0.97
+
+
+@pytest.fixture
+def mnist(hub):
+    """A small MNIST where torchvision's would lie."""
+    import torchvision.datasets.mnist
+
+    folder = hub / "datasets" / "MNIST" / "raw"
+    folder.mkdir(parents=True)
+    for name, n in (("train", 3), ("t10k", 2)):
+        pixels = np.arange(n * 28 * 28, dtype=np.uint32).astype(np.uint8)
+        for file, header, body in (
+            ("images-idx3", [2051, n, 28, 28], pixels),
+            ("labels-idx1", [2049, n], np.arange(n, dtype=np.uint8)),
+        ):
+            content = np.array(header, ">u4").tobytes() + body.tobytes()
+            (folder / f"{name}-{file}-ubyte").write_bytes(content)
+    return torchvision.datasets.MNIST
+
+
+def test_mnist_is_read_by_torchvisions_class(mnist, hub):
+    theirs = mnist(hub / "datasets", train=True)
+    images = load_images("mnist", split="tune")
+    assert torch.equal(images.pixels[:, 0], theirs.data / 255)
+    assert images.labels["digit"].tolist() == [0, 1, 2] and images.classes["digit"][2] == "2"
+    assert load_images("mnist", 1, size=32).pixels.shape == (1, 1, 32, 32)
+
+
+def test_cifar10_is_read_by_torchvisions_class(hub, monkeypatch):
+    import torchvision.datasets
+
+    class Two:
+        data, targets = np.arange(2 * 32 * 32 * 3).reshape(2, 32, 32, 3).astype(np.uint8), [3, 9]
+        classes = list("abcdefghij")  # noqa: RUF012
+
+        def __init__(self, root, train, download):
+            (Path(root) / "cifar-10-batches-py").mkdir(exist_ok=True)
+
+    monkeypatch.setattr(torchvision.datasets, "CIFAR10", Two)
+    images = load_images("cifar10")
+    assert images.pixels.shape == (2, 3, 32, 32) and images.labels["class"].tolist() == [3, 9]
+    assert torch.equal(images.pixels[1, 2], torch.from_numpy(Two.data[1, ..., 2]) / 255)
+
+
+@pytest.mark.parametrize("name", ["mnist", "cifar10", "imagenette"])
+def test_datasets_offline_are_one_clear_error(hub, name, capfd):
+    with pytest.raises(FileNotFoundError, match=f"{name} is not on this machine") as caught:
+        load_images(name)
+    assert all(word in str(caught.value) for word in ("HELPERS_DATASETS", str(hub / "datasets")))
+    assert list((hub / "datasets").iterdir()) == [] and capfd.readouterr().out == ""
+
+
+def test_datasets_may_lie_elsewhere(mnist, hub, monkeypatch):
+    (hub / "datasets").rename(hub / "elsewhere")
+    monkeypatch.setenv("HELPERS_DATASETS", str(hub / "elsewhere"))
+    assert len(load_images("mnist")) == 2
 
 
 def test_folder_with_wordnet_names_has_imagenet_classes(tmp_path):
@@ -655,20 +774,6 @@ def test_impossible_numbers_are_refused(source, options, error, message):
 # --- Imagenette
 
 
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """A torch hub of its own, from which Imagenette's place follows; there is no network."""
-    import torchvision.datasets.imagenette as module
-
-    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
-
-    def no_network(*args, **kwargs):
-        raise urllib.error.URLError("no route to host")
-
-    monkeypatch.setattr(module, "download_and_extract_archive", no_network)
-    return tmp_path
-
-
 def _fake_imagenette(root):
     for split in ("train", "val"):
         for wnid in ("n01440764", "n02102040", "n03888257"):
@@ -692,7 +797,7 @@ def test_imagenette_on_disk_has_imagenet_classes(hub):
 def test_imagenette_offline_says_where_it_looked_and_leaves_nothing(hub):
     with pytest.raises(FileNotFoundError, match="could not be downloaded") as caught:
         load_images("imagenette")
-    where = str(hub / "datasets" / "imagenette2-320" / "val")
+    where = str(hub / "datasets" / "imagenette2-320")
     assert where in str(caught.value) and "no route to host" in str(caught.value)
     assert list((hub / "datasets").iterdir()) == []
 

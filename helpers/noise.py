@@ -10,11 +10,8 @@ from helpers.checks import choose
 NORMAL_IQR = 1.3489795003921634  # of a normal with standard deviation 1: 2 Φ⁻¹(3/4)
 # name -> (draws at its textbook scale, their standard deviation, their interquartile range)
 _DISTRIBUTIONS = {
-    "normal": (
-        lambda shape, rng: rng.standard_normal(shape, np.float32),
-        1.0,
-        NORMAL_IQR,
-    ),  # twice as fast as float64
+    # In single precision, twice as fast.
+    "normal": (lambda shape, rng: rng.standard_normal(shape, np.float32), 1.0, NORMAL_IQR),
     "uniform": (lambda shape, rng: rng.uniform(-1, 1, shape), 1 / math.sqrt(3), 1.0),
     "laplace": (lambda shape, rng: rng.laplace(size=shape), math.sqrt(2), 2 * math.log(2)),
     "rademacher": (lambda shape, rng: 2.0 * rng.integers(0, 2, shape, np.int8) - 1, 1.0, None),
@@ -38,9 +35,8 @@ def draw_field(shape, seed, index, distribution, match):
     """``noise_field`` in the precision it was drawn in, its arguments not checked."""
     rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence([seed, index])))
     if callable(distribution):
-        field = np.array(
-            distribution(shape, rng), order="C"
-        )  # a copy: what it returned may be kept, or read-only
+        # a copy: what it returned may be kept, or read-only
+        field = np.array(distribution(shape, rng), order="C")
         if field.shape != shape:
             raise ValueError(
                 f"the distribution must return an array of the shape it was asked for, {shape}, "

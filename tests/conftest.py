@@ -52,9 +52,8 @@ def _seeded(build, seed=0):
         torch.manual_seed(seed)
         model = build().double().eval()
         for module in model.modules():
-            if isinstance(
-                module, nn.BatchNorm2d
-            ):  # as if trained: batch statistics would give other maps
+            # as if trained: batch statistics would give other maps
+            if isinstance(module, nn.BatchNorm2d):
                 module.running_mean.normal_(0, 0.2)
                 module.running_var.uniform_(0.5, 1.5)
         return model

@@ -75,8 +75,8 @@ class Variance:
 
 class TrimmedMean:
     """The mean without the lowest and highest ``proportion`` of the samples at each pixel (rounded
-    down, as in
-    ``scipy.stats.trim_mean``). An order statistic: memory grows with the number of samples."""
+    down, as in ``scipy.stats.trim_mean``). An order statistic: memory grows with the number of
+    samples."""
 
     needs = 1
 

@@ -87,9 +87,8 @@ def stream(
         rows = at_least_one(batch_size, "batch_size")
     else:
         rows = default_batch_size(first) if attribution is saliency else n
-    together = max(
-        1, rows // n
-    )  # whole points in a chunk; where N is larger than a chunk, one point in several
+    # whole points in a chunk; where N is larger than a chunk, one point in several
+    together = max(1, rows // n)
 
     def evaluate(part, classes):
         if attribution is saliency:

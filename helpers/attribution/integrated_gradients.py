@@ -438,9 +438,8 @@ def _shared_nodes(sums):
     each = list(sums)
     everything = np.concatenate([nodes for nodes, _ in each])
     order = np.argsort(everything, kind="stable")
-    is_new = np.concatenate(
-        [[True], np.diff(everything[order]) > 1e-12]
-    )  # further apart than rounding puts equal ones
+    # further apart than rounding puts equal ones
+    is_new = np.concatenate([[True], np.diff(everything[order]) > 1e-12])
     place = np.empty(len(order), int)
     place[order] = np.cumsum(is_new) - 1
     weights = np.zeros((len(each), place.max() + 1))
@@ -530,9 +529,8 @@ def _adversarial(model, pixels, target, low, high):
 
     scale = high - low
     with evaluation(model), warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "Input Tensor"
-        )  # captum announces that it asks for gradients
+        # captum announces that it asks for gradients
+        warnings.filterwarnings("ignore", "Input Tensor")
         target = resolve_target(model, pixels, target)
         attack = CaptumPGD(partial(ask, model), margin, lower_bound=low, upper_bound=high)
         rows = default_batch_size(pixels)

@@ -74,9 +74,8 @@ class Groups(Dataset):
         labels = [(SHAPES.index(s.shape.kind), LETTERS.index(s.letter.kind)) for s in scenes]
         if self.patch:
             rng = np.random.default_rng(np.random.SeedSequence([self.seed, number]))
-            wrong = ((rng.random(2) < DISAGREEING) * rng.integers(1, 10, 2))[
-                [0, 0, 1]
-            ]  # the first two keep one label
+            # the first two keep one label
+            wrong = ((rng.random(2) < DISAGREEING) * rng.integers(1, 10, 2))[[0, 0, 1]]
             labels = [
                 ((shape + int(w)) % 10, letter)
                 for (shape, letter), w in zip(labels, wrong, strict=True)

@@ -109,10 +109,9 @@ def deletion(
 def insertion(
     model, pixels, maps, *, fractions=FRACTIONS, fill="blur", target=None, seed=0
 ) -> torch.Tensor:
-    """The mean probability of the target while the most relevant pixels are put back first
-    into a picture of fill, (N,), in [0, 1]; higher is better (Petsiuk et al. 2018, as ``deletion``;
-    they blur). The same as hiding the least
-    relevant first, read backwards. Args: ``hiding_curves``."""
+    """The mean probability of the target while the most relevant pixels are put back first into a
+    picture of fill, (N,), in [0, 1]; higher is better (Petsiuk et al. 2018, as ``deletion``; they
+    blur). The same as hiding the least relevant first, read backwards. Args: ``hiding_curves``."""
     curves = hiding_curves(
         model, pixels, maps, fractions, order="lowest", fill=fill, target=target, seed=seed
     )
@@ -145,8 +144,8 @@ def infidelity(
     seed=0,
 ) -> torch.Tensor:
     """How badly a map foretells what noise does to the logit, (N,), in squared logits, ≥ 0 (Yeh et
-    al. 2019, arXiv:1901.09392,
-    definition 2.1): E_I [(β I·A − (f(x) − f(x − I)))²] over normal noise I, as captum computes it.
+    al. 2019, arXiv:1901.09392, definition 2.1): E_I [(β I·A − (f(x) − f(x − I)))²] over normal
+    noise I, as captum computes it.
 
     Args:
         noise: standard deviation of I, in units of input.
@@ -206,8 +205,8 @@ def max_sensitivity(
     model, pixels, target=None, *, attribution=saliency, radius=0.02, n_samples=10, seed=0
 ) -> torch.Tensor:
     """How far a map moves when the input hardly does, (N,), ≥ 0 (Yeh et al. 2019, arXiv:1901.09392,
-    definition 2.2, over the
-    size of the map as in captum): max over δ of ‖A(x + δ) − A(x)‖₂ / ‖A(x)‖₂. A map of zeros has no
+    definition 2.2, over the size of the map as in captum): max over δ of ‖A(x + δ) − A(x)‖₂ /
+    ‖A(x)‖₂. A map of zeros has no
         size: nan.
 
     Args:

@@ -41,9 +41,8 @@ def test_every_aggregate_has_a_reference_here():
 
 
 @pytest.mark.parametrize("name", REFERENCE)
-@pytest.mark.parametrize(
-    "n", [2, 3, 7, 9, 10, 11, 19, 20, 50]
-)  # odd, even, and on both sides of each 10 %
+# odd, even, and on both sides of each 10 %
+@pytest.mark.parametrize("n", [2, 3, 7, 9, 10, 11, 19, 20, 50])
 def test_an_aggregate_is_what_numpy_or_scipy_makes_of_the_same_gradients(name, n):
     gradients = np.random.default_rng(n).standard_normal((n, 2, 3, 4))
     np.testing.assert_allclose(
@@ -122,9 +121,8 @@ def test_variance_survives_a_gradient_a_million_times_its_spread():
     noise = np.stack([0.01 * noise_field((50,), 0, i) for i in range(40)])
     assert found.dtype == torch.float32
     np.testing.assert_allclose(found[0].numpy(), noise.var(0, ddof=1), rtol=2e-2)
-    np.testing.assert_allclose(
-        found.mean().item(), 1e-4, rtol=5 * np.sqrt(2 / (39 * 50))
-    )  # 5 standard errors
+    # 5 standard errors
+    np.testing.assert_allclose(found.mean().item(), 1e-4, rtol=5 * np.sqrt(2 / (39 * 50)))
 
 
 def test_variance_loses_nothing_to_rounding_where_even_the_running_mean_would():
@@ -182,12 +180,10 @@ def test_the_geometric_mean_takes_magnitudes_and_stays_finite():
     assert combine(
         "geometric_mean", [torch.tensor([-2.0]), torch.tensor([8.0])]
     ).item() == pytest.approx(4, rel=1e-6)
-    assert combine("geometric_mean", [torch.zeros(1)] * 5).item() == pytest.approx(
-        1e-8, rel=1e-4
-    )  # ε, as documented
-    tiny = combine(
-        "geometric_mean", [torch.tensor([1e-4])] * 200
-    )  # a product would underflow: 1e-800
+    # ε, as documented
+    assert combine("geometric_mean", [torch.zeros(1)] * 5).item() == pytest.approx(1e-8, rel=1e-4)
+    # a product would underflow: 1e-800
+    tiny = combine("geometric_mean", [torch.tensor([1e-4])] * 200)
     assert tiny.item() == pytest.approx(1e-4, rel=1e-3)
 
 
@@ -229,11 +225,12 @@ def test_memory_does_not_grow_with_the_number_of_samples(name, maps):
     for _ in range(100):
         accumulator.update(torch.rand(10))
         assert held(accumulator) <= maps * 10
+    # no whole chunks
     assert all(
         value._base is None
         for value in vars(accumulator).values()
         if isinstance(value, torch.Tensor)
-    )  # no whole chunks
+    )
 
 
 @pytest.mark.parametrize("name", AGGREGATES)

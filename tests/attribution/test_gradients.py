@@ -242,9 +242,8 @@ def test_the_model_sees_exactly_the_rows_it_must(run, gradients, target, network
     model, inputs = network_and_inputs
     watched = watch(model)
     run(watched, inputs, target)
-    assert len(watched.rows) == 3 * (
-        gradients + (target is None)
-    )  # one look at the clean inputs fixes their classes
+    # one look at the clean inputs fixes their classes
+    assert len(watched.rows) == 3 * (gradients + (target is None))
 
 
 def test_expected_gradients_see_each_node_once_for_each_reference(conv_net, watch, pictures):
@@ -291,9 +290,8 @@ def test_batch_size_changes_neither_the_points_nor_beyond_rounding_the_map(
 ):
     model, inputs = network_and_inputs
     if dtype == torch.float32:
-        model = without_kinks(
-            model
-        )  # else rounding may turn a ReLU at some point, on one machine and not on another
+        # else rounding may turn a ReLU at some point, on one machine and not on another
+        model = without_kinks(model)
     model, inputs = model.to(dtype), inputs.to(dtype)
     points, maps = {}, {}
     for size in BATCH_SIZES:
@@ -363,9 +361,8 @@ def test_points_are_let_go_of_as_the_loop_goes(aggregate):
         return (x**3).sum(1, keepdim=True)
 
     smoothgrad(model, torch.ones(1, 2), 0, n_samples=60, batch_size=1, aggregate=aggregate)
-    assert (
-        len(seen) == 60 and most_alive <= 3
-    )  # this chunk's, at most the last one's and one on its way out
+    # this chunk's, at most the last one's and one on its way out
+    assert len(seen) == 60 and most_alive <= 3
 
 
 def test_a_progress_bar_is_shown_only_when_asked_for(conv_net, pictures, capsys):

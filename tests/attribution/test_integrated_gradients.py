@@ -120,11 +120,12 @@ def test_a_map_is_the_integral_along_the_path(function, x, baseline, expected, r
         ("midpoint", lambda n: 1, lambda n: 1 - 1 / (4 * n**2)),
         ("left", lambda n: (n - 1) / n, lambda n: (n - 1) * (2 * n - 1) / (2 * n**2)),
         ("right", lambda n: (n + 1) / n, lambda n: (n + 1) * (2 * n + 1) / (2 * n**2)),
+        # n nodes are n − 1 intervals
         (
             "trapezoid",
             lambda n: 1,
             lambda n: 1 + 1 / (2 * (n - 1) ** 2),
-        ),  # n nodes are n − 1 intervals
+        ),
         # Σi/(n(n − 1)) = 1/2, Σi²/(n(n − 1)²) = (2n − 1)/(6(n − 1)), for i = 0 … n − 1
         ("endpoints", lambda n: 1, lambda n: (2 * n - 1) / (2 * (n - 1))),
         ("gauss_legendre", lambda n: 1, lambda n: 1),  # n ≥ 2 nodes integrate up to degree 3
@@ -307,9 +308,8 @@ def test_several_numbers_of_steps_evaluate_each_distinct_node_once(
         == 3 * distinct
         == len(watched.rows.flatten(1).unique(dim=0)) + (rule in ("left", "trapezoid")) * 2
     )
-    assert list(maps) == list(
-        dict.fromkeys(steps)
-    )  # black is the same row for three pictures, hence the 2
+    # black is the same row for three pictures, hence the 2
+    assert list(maps) == list(dict.fromkeys(steps))
     for n, found in maps.items():
         assert (
             relative_l2(found, integrated_gradients(model, inputs, 0, n_steps=n, rule=rule)) < 1e-10
@@ -658,9 +658,8 @@ def test_the_steps_it_reports_are_the_rows_the_model_saw_and_no_node_is_evaluate
     # besides the gradients, the logits at both ends: one row each, of each picture
     assert len(watched.rows) == int(found.n_steps.sum()) + 2 * 3
     gradients = watched.rows[6:].flatten(1)
-    assert (
-        len(gradients.unique(dim=0)) == len(gradients) - 2
-    )  # black is the same row for three pictures
+    # black is the same row for three pictures
+    assert len(gradients.unique(dim=0)) == len(gradients) - 2
 
 
 def test_what_an_input_gets_does_not_depend_on_its_company():

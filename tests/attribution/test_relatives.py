@@ -134,9 +134,8 @@ def test_a_guided_map_is_signed_below_the_lowest_relu():
 def test_guided_backprop_by_hand(conv_net, pictures):
     found = guided_backprop(conv_net, pictures, CLASSES)
     assert relative_l2(found, guided_by_hand(conv_net, pictures, CLASSES)) < 1e-12
-    assert (
-        relative_l2(found, saliency(conv_net, pictures, CLASSES)) > 0.01
-    )  # it is not the gradient
+    # it is not the gradient
+    assert relative_l2(found, saliency(conv_net, pictures, CLASSES)) > 0.01
     assert found.min() < 0 < found.max()
 
 
@@ -775,9 +774,8 @@ def test_the_model_is_left_as_it_was_found_and_evaluated_in_eval_mode(
 ):
     before = snapshot(mixed_mode_net)
     for target in (None, CLASSES):
-        assert method(mixed_mode_net, pictures, target).equal(
-            method(conv_net, pictures, target)
-        )  # the same weights
+        # the same weights
+        assert method(mixed_mode_net, pictures, target).equal(method(conv_net, pictures, target))
     assert snapshot(mixed_mode_net) == before
 
 

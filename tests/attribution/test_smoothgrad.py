@@ -275,9 +275,8 @@ def test_rademacher_noise_is_plus_or_minus_one():
     values, counts = np.unique(
         noise_field((10_000,), 0, 0, distribution="rademacher"), return_counts=True
     )
-    assert (
-        values.tolist() == [-1, 1] and abs(counts[0] - 5000) < 250
-    )  # 5 standard errors of √10000 / 2
+    # 5 standard errors of √10000 / 2
+    assert values.tolist() == [-1, 1] and abs(counts[0] - 5000) < 250
 
 
 def test_noise_is_a_share_of_the_input_range_and_centred_on_the_input(watch):
@@ -499,9 +498,8 @@ def test_draws_do_not_depend_on_the_dtype(watch):
     smoothgrad(single, torch.zeros(1, 50), 0, n_samples=3)
     smoothgrad(double, torch.zeros(1, 50, dtype=torch.float64), 0, n_samples=3)
     assert single.rows.dtype == torch.float32
-    torch.testing.assert_close(
-        single.rows, double.rows.float(), rtol=1e-6, atol=0
-    )  # scaled in single precision
+    # scaled in single precision
+    torch.testing.assert_close(single.rows, double.rows.float(), rtol=1e-6, atol=0)
 
 
 def test_antithetic_points_come_in_pairs_around_the_input_and_share_the_draws_of_the_others(watch):
@@ -608,9 +606,8 @@ def test_captums_guided_backprop_can_be_smoothed_in_a_callable(conv_net, picture
         noisy = [pictures + 0.15 * torch.from_numpy(field) for field in draws(4, (3, 8, 8))]
         expected = torch.stack([guided(conv_net, points, 1) for points in noisy]).mean(0)
     assert relative_l2(found, expected) < 1e-10 and snapshot(conv_net) == before
-    assert (
-        relative_l2(found, smoothgrad(conv_net, pictures, 1, n_samples=4)) > 0.01
-    )  # it is not the gradient
+    # it is not the gradient
+    assert relative_l2(found, smoothgrad(conv_net, pictures, 1, n_samples=4)) > 0.01
 
 
 # --- what a Classifier lets through
@@ -656,9 +653,8 @@ def test_the_range_is_checked_again_after_a_nested_method_whether_or_not_it_fail
     for method in (saliency, integrated_gradients, smoothgrad):
         with pytest.raises(ValueError, match=r"must lie in \[0, 1\]"):
             method(tiny_classifier, pictures * 2)
-    with pytest.raises(
-        ValueError, match=r"must lie in \[0, 1\]"
-    ):  # what the user passes in, nested or not
+    # what the user passes in, nested or not
+    with pytest.raises(ValueError, match=r"must lie in \[0, 1\]"):
         smoothgrad(tiny_classifier, pictures * 2, attribution=integrated_gradients)
 
 

@@ -6,12 +6,12 @@ tests/bench/results.md.
     stand in the file
 
 Maps are timed side by side: bare PyTorch, ours, and Captum. Bare is nothing but the forward pass
-and the input gradient at
-points that lie ready, at the fastest of several chunk sizes: what any implementation must pay. All
-four are timed in turn, round after round, in one process; medians of the rounds.
-Memory is the peak of a process of its own for each method and n, the interpreter and libraries
-included. Weights do not matter for either, so the ImageNet networks keep their random ones.
-A slider is moved from Python, from the new value to the finished picture; the browser is not in it.
+and the input gradient at points that lie ready, at the fastest of several chunk sizes: what any
+implementation must pay. All four are timed in turn, round after round, in one process; medians of
+the rounds. Memory is the peak of a process of its own for each method and n, the interpreter and
+libraries included. Weights do not matter for either, so the ImageNet networks keep their random
+ones. A slider is moved from Python, from the new value to the finished picture; the browser is not
+in it.
 """
 
 import argparse

@@ -105,9 +105,8 @@ def test_network_names_its_part_and_listens_to_nothing_else(certified):
     own = EMBEDDED[card["name"]][0]
     assert found["accuracy"]["value"] >= 0.99
     assert found["swaps"][own]["answer_follows"]["value"] >= 0.99
-    if (
-        own != "patch"
-    ):  # what the shortcut network must reveal is the patch, whatever else it also sees
+    # what the shortcut network must reveal is the patch, whatever else it also sees
+    if own != "patch":
         ratios = {
             part: figures["ratio_to_own"] for part, figures in found["swaps"].items() if part != own
         }
@@ -320,10 +319,11 @@ def test_torch_and_torchvision_that_do_not_fit_are_explained(monkeypatch, error)
     ) as caught:
         load_model("resnet18")
     assert str(error) in str(caught.value) and torch.__version__ in str(caught.value)
+    # these need no torchvision
     assert build_embedded("scenes")(torch.rand(1, 3, 64, 64)).shape == (
         1,
         10,
-    )  # these need no torchvision
+    )
 
 
 # --- the wrapper

@@ -81,10 +81,11 @@ def test_groups_share_the_shape_in_the_first_pair_and_the_letter_in_the_second()
         assert labels[0].tolist() == list(scene.labels.values())
         assert labels[1, 0] == labels[0, 0] and labels[2, 1] == labels[0, 1]
         np.testing.assert_array_equal(pixels[0], render(scene)[0])
+        # pure ink of the shared part is where it was (a step of 1 is rounding)
         for code, partner in (
             (1, 1),
             (2, 2),
-        ):  # pure ink of the shared part is where it was (a step of 1 is rounding)
+        ):
             mask = render(scene)[1] == code
             colour = np.round(255 * np.array((scene.shape, scene.letter)[code - 1].colour))[:, None]
             ink = mask & (np.abs(pixels[0].numpy() - colour[..., None]) <= 0).all(0)

@@ -56,11 +56,12 @@ def lab(tmp_path):
     for name, settings in SETTINGS.items():
         (tmp_path / "settings" / name).parent.mkdir(parents=True)
         (tmp_path / "settings" / name).write_text(json.dumps(settings))
+    # nothing of the user's is read or written
     own = {
         "CONFIG_DIR": "config",
         "DATA_DIR": "data",
         "RUNTIME_DIR": "runtime",
-    }  # nothing of the user's is read or written
+    }
     env = os.environ | {f"JUPYTER_{name}": str(tmp_path / value) for name, value in own.items()}
     env |= {
         f"JUPYTERLAB_{name.upper()}_DIR": str(tmp_path / name)

@@ -82,9 +82,8 @@ def test_a_broken_copy_fails_in_each_broken_cell_for_its_own_reason(path, tmp_pa
     assert len(expected) == len(DEFECTS) - (path not in with_sliders()), (
         "some defect found no cell to break"
     )
-    copy = (
-        ROOT / "build" / "broken" / path.name
-    )  # in the checkout, where the bootstrap cell finds its root
+    # in the checkout, where the bootstrap cell finds its root
+    copy = ROOT / "build" / "broken" / path.name
     copy.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, copy)
     report = tmp_path / "report.xml"

@@ -21,6 +21,10 @@ class CompanyWarning(UserWarning):
     """What the model says of one input depends on the others in the batch."""
 
 
+class NotApplicableError(ValueError):
+    """A method that cannot mean for this model what it means elsewhere, and so returns nothing."""
+
+
 @contextmanager
 def noisy_points():
     """Within this block pixels may leave [0, 1]: a method calls another, and they are perturbed on

@@ -26,11 +26,11 @@ FLOORS = (
 )
 # Raise a budget on purpose, in the change that needs it, and say in its message what it bought.
 LINES = {
-    "attribution": 1620,
-    "benchmark": 2100,
-    "measures": 1150,
+    "attribution": 1640,
+    "benchmark": 1800,
+    "measures": 1200,
     "studies": 1150,
-    "display": 1200,
+    "display": 1250,
     "course": 3850,
     "ground": 520,
 }

@@ -6,6 +6,7 @@ model is left as it was found.
 """
 
 import re
+import warnings
 from contextlib import suppress
 
 import torch
@@ -19,7 +20,14 @@ from torch.overrides import TorchFunctionMode
 from helpers.attribution.gradients import _NO_GRADIENT, _NOT_FINITE, in_own_dtype, saliency
 from helpers.attribution.targets import resolve_target
 from helpers.checks import choose
-from helpers.evaluate import ask, at_least_float32, checked_logits, dtype_for, evaluation
+from helpers.evaluate import (
+    NotApplicableError,
+    ask,
+    at_least_float32,
+    checked_logits,
+    dtype_for,
+    evaluation,
+)
 
 
 def gradient_x_input(model, pixels, target=None) -> torch.Tensor:
@@ -39,10 +47,11 @@ def guided_backprop(model, pixels, target=None) -> torch.Tensor:
 
     Raises:
         TypeError: the model is not a module.
-        ValueError: no ReLU lies between input and logits; or another rectifier does (SiLU, GELU,
-            Hardswish, LeakyReLU, …) or a function with a backward of its own, for which there is
-            no rule, so that the map would be the plain gradient in part; or the model is compiled
-            or scripted; or a map is not finite.
+        NotApplicableError: no ReLU lies between input and logits; or another rectifier does (SiLU,
+            GELU, Hardswish, LeakyReLU, …) or a function with a backward of its own, for which there
+            is no rule, so that the map would be the plain gradient in part; or the model is
+            compiled or scripted.
+        ValueError: a map is not finite.
     """
     _must_be_open(model, "guided backprop")
     with evaluation(model):
@@ -71,9 +80,9 @@ def grad_cam(model, pixels, target=None, *, layer=None) -> torch.Tensor:
     Raises:
         TypeError: the model is not a module, or ``layer`` neither a module nor a name.
         ValueError: no such layer, or it does not run, has no height and width, or does not reach
-            the logit; there is no default, because the logits come from a class token or from
-            several maps (the error lists the choices); the model is compiled or scripted; or a
-            map is not finite.
+            the logit; or a map is not finite.
+        NotApplicableError: there is no default, because the logits come from a class token or from
+            several maps (the error lists the choices); or the model is compiled or scripted.
     """
     _must_be_open(model, "Grad-CAM")
     layer = _submodule(model, layer)
@@ -117,6 +126,16 @@ def last_spatial_layer(model, pixels, target=None) -> nn.Module:
     raise ValueError("no module returns the last feature map: a function does, behind the last one")
 
 
+def applicable(attributions, model, pixels, target=None):
+    """(name, map) of each of {name: attribution} that means something for the model; of one that
+    refuses (``NotApplicableError``) there is a warning instead."""
+    for name, attribution in attributions.items():
+        try:
+            yield name, attribution(model, pixels, target)
+        except NotApplicableError as refusal:
+            warnings.warn(f"{name} is left out: {refusal}", stacklevel=2)
+
+
 def _finished(maps, pixels):
     """In the pixels' own dtype where it fits, or an error that says which map is not finite."""
     bad = ~maps.flatten(1).isfinite().all(1)
@@ -139,7 +158,7 @@ def _must_be_open(model, method):
         )
         if compiled or isinstance(module, torch.jit.ScriptModule):
             how = "compiled (torch.compile)" if compiled else "scripted or traced (torch.jit)"
-            raise ValueError(
+            raise NotApplicableError(
                 f"{method} looks into the layers, and {repr(name) if name else 'the model'} is "
                 f"{how}, so nothing inside is to be seen: pass the model as it was before; "
                 "saliency, smoothgrad and integrated_gradients take it as it is"
@@ -246,14 +265,14 @@ class _GuidedRule(_Watch):
     def check(self, between):
         """Raise unless the rule reaches every rectifier there."""
         if missed := self.missed(between):
-            raise ValueError(
+            raise NotApplicableError(
                 "guided backprop has a rule for ReLU alone, and between input and logits there is "
                 f"also {'; '.join(f'{what}{_in(names)}' for what, names in missed.items())}: the "
                 "map would be the plain gradient, in part or whole. Take saliency, smoothgrad or "
                 "integrated_gradients, or a network with ReLUs throughout"
             )
         if not self.ruled & between:
-            raise ValueError(
+            raise NotApplicableError(
                 "guided backprop has a rule for ReLU alone, and there is none between input and "
                 "logits: the map would be the plain gradient, which saliency gives"
             )
@@ -375,7 +394,7 @@ class _FeatureMaps(_Watch):
         )
         maps, user = next(last_first, (None, None))
         if maps is None:
-            raise ValueError(
+            raise NotApplicableError(
                 "no layer of this model returns a height and a width above 1: Grad-CAM needs a "
                 "convolutional one"
             )
@@ -400,7 +419,7 @@ class _FeatureMaps(_Watch):
             except ValueError as error:
                 why = str(error)
         if why:
-            raise ValueError(
+            raise NotApplicableError(
                 f"Grad-CAM has no default layer here: {why}. Choose one, as layer={{name}}: "
                 + (", ".join(map(repr, self.choices(logit, between))) or "none was found")
             )

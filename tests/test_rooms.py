@@ -27,8 +27,8 @@ FLOORS = (
 # Raise a budget on purpose, in the change that needs it, and say in its message what it bought.
 LINES = {
     "attribution": 1640,
-    "benchmark": 1800,
-    "measures": 1200,
+    "benchmark": 2100,
+    "measures": 1250,
     "studies": 1150,
     "display": 1250,
     "course": 3850,

@@ -8,7 +8,8 @@ from helpers.measures.quality import relevance_mass
 
 
 def cell_shares(maps, mask) -> dict[str, torch.Tensor]:
-    """The share of a map in the target's cell, each (N,), in [0, 1]; 1/k² by chance.
+    """The share of a map in the target's cell, each (N,), in [0, 1]; by chance the cell's share
+    of the area, 1/k² without gaps.
 
     "positive" is that of the grid pointing game, Σ_cell A⁺ / Σ A⁺ with A⁺ the positive part of the
     sum over channels (the localisation metric of Böhle et al. 2021, arXiv:2104.00032, and Rao et

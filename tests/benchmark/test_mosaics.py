@@ -1,6 +1,8 @@
 """Mosaics: what they say is where they say, and the certificate sees a network that looks
 elsewhere."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -8,11 +10,12 @@ from torch import nn
 from helpers.benchmark.classifier import Classifier
 from helpers.benchmark.images import ImageSet, load_images
 from helpers.benchmark.models import load_model
-from helpers.benchmark.mosaics import certify_mosaics, make_mosaics
+from helpers.benchmark.mosaics import GAP, certify_mosaics, make_mosaics
 from helpers.measures.mosaics import cell_shares
 from helpers.measures.quality import pair_contrast, relevance_mass
 
 CLASSES, SIZE = 12, 4
+make_mosaics, certify_mosaics = (partial(f, gap=0) for f in (make_mosaics, certify_mosaics))
 
 
 class Bag(nn.Module):
@@ -154,8 +157,9 @@ def test_a_network_that_never_answers_with_a_cell_says_so():
 
 def test_mosaics_of_photographs_are_answered_with_the_class_of_the_cell(photos):
     model, images = load_model("efficientnet_lite0", device="cpu"), load_images(photos, 40)
-    mosaics = make_mosaics(model, images, 2, cell=112, confidence=0.3, neutral=1.0)
-    assert mosaics.pixels.shape == (2, 3, 224, 224)
+    mosaics = make_mosaics(model, images, 2, cell=112, gap=None, confidence=0.3, neutral=1.0)
+    side = 2 * 112 + round(GAP * 112)
+    assert mosaics.pixels.shape == (2, 3, side, side)
     with torch.no_grad():
         assert torch.equal(model(mosaics.pixels).argmax(1), mosaics.labels["class"])
 

@@ -11,6 +11,9 @@ from helpers.course.colab import ROOT
 
 SCREENSHOTS = ROOT / "build" / "browser"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+FEW = ("00_start_here", "ig_1_method", "ig_4_quality", "smoothgrad_2_noise_strength")
+"""Between them they have every kind of panel. `make test` moves these in a browser, if there is
+one, and the controls of the others in plain Python; `make test-all` moves all of them both ways."""
 
 
 def has_sliders(cell):

@@ -6,12 +6,9 @@ import shutil
 import nbformat
 import pytest
 from page import open_and_run
-from sliders import SCREENSHOTS, cut, has_sliders, with_sliders
+from sliders import FEW, SCREENSHOTS, cut, has_sliders, with_sliders
 
 SLIDERS = with_sliders()
-# In `make test`: between them they have every kind of panel. test_panels.py moves the controls of
-# all of them without a browser, `make test-all` in it.
-FEW = ("00_start_here", "ig_1_method", "ig_4_quality", "smoothgrad_2_noise_strength")
 BADGE = '<svg xmlns="http://www.w3.org/2000/svg" width="117" height="20"/>'
 
 

@@ -2,11 +2,12 @@
 and changes the picture."""
 
 import html
+import shutil
 import sys
 
 import matplotlib.pyplot as plt
 import pytest
-from sliders import ROOT, carries, cut, with_sliders
+from sliders import FEW, ROOT, carries, cut, with_sliders
 
 from helpers.display.explorer import Panel
 
@@ -87,7 +88,17 @@ def without_effect(panel):
     return idle
 
 
-@pytest.mark.parametrize("path", with_sliders(), ids=lambda path: path.stem)
+def in_a_browser(path):
+    return path.stem in FEW and shutil.which("chromium") is not None
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * in_a_browser(path))
+        for path in with_sliders()
+    ],
+)
 def test_every_control_of_every_panel_works(path, monkeypatch):
     panels = panels_of(cut(path), monkeypatch)
     assert panels, "its sliders are no Panel"

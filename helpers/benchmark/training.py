@@ -23,7 +23,14 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from helpers.benchmark.digits import write_digits
-from helpers.benchmark.models import DATA, EMBEDDED, SHIPPED, build_embedded
+from helpers.benchmark.models import (
+    DATA,
+    EMBEDDED,
+    RECIPE,
+    RECIPES,
+    SHIPPED,
+    build_embedded,
+)
 from helpers.benchmark.scenes import (
     LETTERS,
     PARTS,
@@ -35,11 +42,13 @@ from helpers.benchmark.scenes import (
     sample_scene,
     swap,
 )
+from helpers.evaluate import logits_of
 from helpers.files import written_whole
 
 N_STORED = 500  # pictures in each of the stored splits
+NOISE = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)  # certified under each of these, too
 SHEET = (10, 25)  # rows and columns of a stored sheet of pictures
-EPOCHS, GROUPS, BATCH, CONSISTENCY, MAX_NOISE = 6, 4000, 16, 0.6, 0.2
+EPOCHS, GROUPS, BATCH = 6, 4000, 16
 # share of the shortcut's training pictures where label and patch agree, and the shape does not
 DISAGREEING = 0.25
 
@@ -95,18 +104,24 @@ def add_patch(pixels, corner, colour):
     return pixels
 
 
+def recipe_of(name) -> tuple[float, float]:
+    """(largest noise, weight of consistency) that an embedded network is trained with."""
+    return RECIPES.get(name.rsplit("-", 1)[-1], RECIPE)
+
+
 def train(name, seed, *, epochs=EPOCHS, progress=True):
     """Train an embedded network on pictures rendered for it: a Classifier in eval mode.
 
-    Half of the pictures get white noise of a strength drawn from 0 … MAX_NOISE (not clipped), so
-    that a network still answers on the noisy copies that SmoothGrad shows it.
+    Half of the pictures get white noise of a strength drawn from 0 … the recipe's first number (not
+    clipped), so that a network still answers on the noisy copies that SmoothGrad shows it.
 
-    Cross-entropy on every picture, plus CONSISTENCY times the mean squared difference of the logits
-    of two pictures that share only the part to be named (for the shortcut: only shape and patch).
+    Cross-entropy on every picture, plus the recipe's second number times the mean squared
+    difference of the logits of two pictures that share only the part to be named (for the shortcut:
+    only shape and patch).
     """
     torch.manual_seed(seed)
     model = build_embedded(name).to(memory_format=torch.channels_last)
-    part = EMBEDDED[name][0]
+    part, (max_noise, consistency) = EMBEDDED[name][0], recipe_of(name)
     column, partner = {"shape": (0, 1), "letter": (1, 2), "patch": (0, 1)}[part]
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -126,7 +141,7 @@ def train(name, seed, *, epochs=EPOCHS, progress=True):
                 strength = min(1, 2 * schedule.last_epoch / schedule.total_steps)
                 noise = (
                     strength
-                    * MAX_NOISE
+                    * max_noise
                     * torch.rand(len(pixels), 1, 1, 1)
                     * (torch.rand(len(pixels), 1, 1, 1) < 0.5)
                 )
@@ -136,7 +151,7 @@ def train(name, seed, *, epochs=EPOCHS, progress=True):
                 logits = logits.unflatten(0, (-1, 3))
                 loss = (
                     loss
-                    + strength * CONSISTENCY * (logits[:, 0] - logits[:, partner]).square().mean()
+                    + strength * consistency * (logits[:, 0] - logits[:, partner]).square().mean()
                 )
                 optimizer.zero_grad()
                 loss.backward()
@@ -147,13 +162,17 @@ def train(name, seed, *, epochs=EPOCHS, progress=True):
     return model.eval()
 
 
-def certify(model, *, split="test", n=N_STORED) -> dict:
+def certify(model, *, split="test", n=N_STORED, noise=0.0) -> dict:
     """What the network listens to, measured on pictures rendered again with one part swapped.
 
     The margin is the logit of the right class minus the largest other. For each part: the mean |Δ
     margin| that its swap causes; its ratio to that of the network's own part, with a 95 % interval
     (BCa bootstrap over pictures); and, for the own part, the share of pictures where the answer
     follows the swap.
+
+    noise: the standard deviation of white noise that is laid over the picture and, the same draw,
+        over the picture with a part swapped: what the copies that SmoothGrad averages over listen
+        to.
     """
     patched = model.part == "patch"
 
@@ -166,13 +185,8 @@ def certify(model, *, split="test", n=N_STORED) -> dict:
                     for p, scene, k in zip(pixels, scenes, patches, strict=True)
                 ]
             )
-        with torch.no_grad():
-            return torch.cat(
-                [
-                    model(chunk.to(model.device) / 255).cpu()
-                    for chunk in torch.from_numpy(pixels).split(100)
-                ]
-            )
+        grain = noise * torch.randn(pixels.shape, generator=torch.Generator().manual_seed(0))
+        return logits_of(model, torch.from_numpy(pixels) / 255 + grain).cpu()
 
     def labels(part):
         return torch.tensor(
@@ -225,6 +239,16 @@ def certify(model, *, split="test", n=N_STORED) -> dict:
     }
 
 
+def _in_short(certificate):
+    """Of a certificate: the accuracy and each other part's swap ratio with its interval."""
+    swaps = certificate["swaps"].items()
+    return {"accuracy": certificate["accuracy"]["value"]} | {
+        part: [found["ratio_to_own"], *found["interval_95"]]
+        for part, found in swaps
+        if "ratio_to_own" in found
+    }
+
+
 @lru_cache(len(PARTS) + 1)
 def _rendered(split, n, part):
     """The first n scenes of a split with one part swapped (None: as they are), and their pixels,
@@ -260,9 +284,12 @@ def write_network(name, seed, folder=DATA):
         Path(folder) / f"{name}-{seed}.json",
     )
     with written_whole(weights) as weights_file, written_whole(card) as card_file:
-        save_file(
-            {key: value.contiguous() for key, value in model.state_dict().items()}, weights_file
-        )
+        rounded = {
+            key: (value.half() if value.is_floating_point() else value).contiguous()
+            for key, value in model.state_dict().items()
+        }
+        save_file(rounded, weights_file)
+        model.load_state_dict(rounded)  # what is certified is what will be read
         part = "shape, by the colour of a corner patch" if model.part == "patch" else model.part
         described = {
             "name": name,
@@ -272,8 +299,8 @@ def write_network(name, seed, folder=DATA):
             "training": {
                 "pictures": 3 * GROUPS * EPOCHS,
                 "pictures_in_a_step": 3 * BATCH,
-                "max_noise": MAX_NOISE,
-                "consistency": CONSISTENCY,
+                "max_noise": recipe_of(name)[0],
+                "consistency": recipe_of(name)[1],
                 **({"disagreeing": DISAGREEING} if model.part == "patch" else {}),
             },
             "training_minutes": round(minutes, 1),
@@ -281,6 +308,9 @@ def write_network(name, seed, folder=DATA):
             "parameters": sum(p.numel() for p in model.parameters()),
             "sha256": hashlib.sha256(weights_file.read_bytes()).hexdigest(),
             **certify(model),
+            "under_noise": {
+                f"{noise:g}": _in_short(certify(model, noise=noise)) for noise in NOISE
+            },
         }
         card_file.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
     return described

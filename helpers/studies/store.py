@@ -8,10 +8,8 @@ import numpy as np
 
 from helpers.benchmark.models import data_file
 from helpers.checks import choose
-from helpers.measures.statistics import Estimate, SeedEstimate, mean_over_seeds
+from helpers.measures.statistics import FEWEST, Estimate, SeedEstimate, mean_over_seeds
 from helpers.studies.registry import STUDIES
-
-FEWEST = 10  # pictures for an interval
 
 
 @dataclass(frozen=True)

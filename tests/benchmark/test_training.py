@@ -61,7 +61,9 @@ def test_each_network_learns_its_own_labels(tiny, monkeypatch, name):
     )
     train(name, 3)
     groups = Groups(3, 0, name == "scenes-shortcut")
-    labels = torch.cat([groups[i][1][:, 1 if name == "scenes-letters" else 0] for i in range(8)])
+    labels = torch.cat(
+        [groups[i][1][:, 1 if EMBEDDED[name][0] == "letter" else 0] for i in range(8)]
+    )
     assert torch.equal(torch.cat(seen), labels)
 
 

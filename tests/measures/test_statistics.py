@@ -49,6 +49,35 @@ class TestMeans:
         with pytest.raises(ValueError, match="at least two finite values"):
             mean_over_pictures(values)
 
+    @pytest.mark.parametrize(
+        ("law", "mean"),
+        [
+            (lambda rng, n: rng.exponential(size=n), 1),
+            (lambda rng, n: rng.lognormal(size=n), math.exp(0.5)),
+            (lambda rng, n: rng.chisquare(1, n), 1),
+            (lambda rng, n: rng.beta(0.5, 3, n), 1 / 7),
+            (lambda rng, n: -rng.exponential(size=n), -1),
+        ],
+    )
+    @pytest.mark.parametrize("n", [10, 20])
+    def test_few_pictures_are_covered_on_skewed_laws_too(self, law, mean, n):
+        rng, covered = np.random.default_rng(5), 0
+        for _ in range(1000):
+            found = mean_over_pictures(law(rng, n))
+            covered += found.low <= mean <= found.high
+        assert covered >= 930
+
+    def test_from_30_pictures_it_is_scipys_bca(self):
+        values = np.random.default_rng(0).exponential(size=30)
+        found = mean_over_pictures(values, seed=3)
+        scipys = stats.bootstrap((values,), np.mean, n_resamples=2000, rng=3).confidence_interval
+        assert (found.low, found.high) == pytest.approx(tuple(scipys), abs=1e-6)
+
+    def test_below_10_pictures_there_is_the_mean_alone(self):
+        found = mean_over_pictures(np.arange(9.0))
+        assert found.mean == 4 and math.isnan(found.low) and str(found) == "4.000"
+        assert check_claim("c", found, above=0, shipped=False) == "undecided"
+
     def test_seeds_are_averaged_within_a_picture_and_not_pooled(self):
         pictures = normal(100)
         values = np.stack([pictures - 0.3, pictures, pictures + 0.3])

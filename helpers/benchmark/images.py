@@ -15,11 +15,14 @@ from helpers.benchmark.imagenet import imagenet_classes, import_torchvision
 from helpers.benchmark.models import DATA, DIGIT_SIZE, data_file
 from helpers.benchmark.scenes import (
     LETTERS,
+    N_STORED,
     PARTS,
     PATCH_COLOURS,
     SHAPES,
     SIZE,
     patch_window,
+    render,
+    sample_scene,
 )
 from helpers.benchmark.sources import (
     BUNDLED,
@@ -108,7 +111,8 @@ def load_images(source="scenes", n=None, *, split="test", seed=0, size=None) -> 
         n: how many; None for all. Fewer than there are are drawn without replacement by ``seed``,
             and 3 are the first 3 of 10.
         split: "tune" (to choose settings on) or "test", for scenes, digits and torchvision's (there
-            "tune" is the training set).
+            "tune" is the training set); "strong", for scenes: those of "test" on backgrounds of
+            three times the contrast, rendered when asked for.
         seed: chooses which n.
         size: height and width in pixels. Photographs (224 by default) are resized so that the
             shorter side is 256/224 of it, then cropped in the middle, as ImageNet networks expect
@@ -121,12 +125,13 @@ def load_images(source="scenes", n=None, *, split="test", seed=0, size=None) -> 
         ValueError: an unknown name, fewer than n pictures, or files that are no pictures: all of
             them, in one error.
     """
-    choose(split, ("tune", "test"), "split")
+    of_scenes = isinstance(source, str) and source in ("scenes", "scenes-shortcut")
+    choose(split, ("tune", "test", "strong") if of_scenes else ("tune", "test"), "split")
     size = None if size is None else at_least_one(size, "size")
     n = None if n is None else at_least_one(n, "n")
     if isinstance(source, (list, tuple)):
         return _from_files([Path(file) for file in source], n, seed, size)
-    if source in ("scenes", "scenes-shortcut"):
+    if of_scenes:
         return _scenes(split, source == "scenes-shortcut", n, seed, size)
     if source == "photos":
         return _bundled(PHOTOS, n, seed, size)
@@ -318,15 +323,12 @@ def _labels_of(files, root, folders):
     return {}, {}
 
 
-def _scenes(split, patched, n, seed, size):
-    with np.load(data_file("scenes", f"scenes-{split}.npz"), allow_pickle=False) as stored:
-        parts, corners, labels = (
-            stored["parts"],
-            stored["corner"],
-            {part: stored[part] for part in ("shape", "letter")},
-        )
+def _stored(split):
+    """The pixels (N, 3, SIZE, SIZE) uint8 of a stored split, and what its file says of them."""
+    with np.load(data_file("scenes", f"scenes-{split}.npz"), allow_pickle=False) as file:
+        stored = dict(file)
     sheets = []
-    while SIZE * SIZE * len(parts) > sum(sheet.size // 3 for sheet in sheets):
+    while SIZE * SIZE * len(stored["parts"]) > sum(sheet.size // 3 for sheet in sheets):
         sheets.append(
             np.asarray(Image.open(data_file("scenes", f"scenes-{split}-{len(sheets)}.png")))
         )
@@ -334,10 +336,22 @@ def _scenes(split, patched, n, seed, size):
         sheet.reshape(len(sheet) // SIZE, SIZE, -1, SIZE, 3).transpose(0, 2, 4, 1, 3)
         for sheet in sheets
     ]
-    pixels = np.concatenate([tile.reshape(-1, 3, SIZE, SIZE) for tile in tiles])
-    numbers = _chosen(len(pixels), n, seed)
-    pixels, parts, corners = pixels[numbers], parts[numbers], corners[numbers]
-    labels = {part: torch.from_numpy(values[numbers]).long() for part, values in labels.items()}
+    return np.concatenate([tile.reshape(-1, 3, SIZE, SIZE) for tile in tiles]), stored
+
+
+def _scenes(split, patched, n, seed, size):
+    if split == "strong":
+        numbers = _chosen(N_STORED, n, seed)
+        scenes = [sample_scene(split, int(i)) for i in numbers]
+        pixels, parts = (np.stack(arrays) for arrays in zip(*map(render, scenes), strict=True))
+        corners = [scene.corner for scene in scenes]
+        labels = {part: np.array([s.labels[part] for s in scenes]) for part in ("shape", "letter")}
+    else:
+        pixels, stored = _stored(split)
+        numbers = _chosen(len(pixels), n, seed)
+        pixels, parts, corners = (a[numbers] for a in (pixels, stored["parts"], stored["corner"]))
+        labels = {part: stored[part][numbers] for part in ("shape", "letter")}
+    labels = {part: torch.from_numpy(values).long() for part, values in labels.items()}
     masks = {
         part: torch.from_numpy(parts == code)[:, None]
         for code, part in zip((1, 2, 3, 0), PARTS, strict=True)

@@ -25,11 +25,9 @@ DATA = Path(os.environ.get("HELPERS_DATA") or Path(__file__).resolve().parents[2
 repository."""
 SEEDS = (0, 1, 2)
 DIGIT_SIZE = 32
-RECIPES = {"plain": (0.0, 0.0), "noise": (0.2, 0.0), "consistent": (0.0, 0.6)}
-"""The other three of the 2 × 2 of training recipes, by the last word of a network's name: the
-largest strength of the noise it was trained under, and the weight of consistency. All else was
-trained with both, ``RECIPE``."""
-RECIPE = (0.2, 0.6)
+RECIPES = {"both": (0.2, 0.6), "plain": (0.0, 0.0), "noise": (0.2, 0.0), "consistent": (0.0, 0.6)}
+"""The 2 × 2 of training recipes: the largest strength of the noise that a network was trained
+under, and the weight of consistency. The last word of its name says which; without one, "both"."""
 # name -> (the part whose label it names, its classes, the pictures that suit it, the training seeds
 # that are shipped)
 _TASKS = {
@@ -38,7 +36,7 @@ _TASKS = {
 }
 EMBEDDED = {
     **_TASKS,
-    **{f"{task}-{recipe}": about for recipe in RECIPES for task, about in _TASKS.items()},
+    **{f"{task}-{recipe}": about for recipe in list(RECIPES)[1:] for task, about in _TASKS.items()},
     "scenes-attention": _TASKS["scenes"],
     "scenes-shortcut": ("patch", SHAPES, "scenes-shortcut", (0,)),
 }
@@ -169,6 +167,20 @@ def build_embedded(name) -> Classifier:
         part=part,
         images=images,
     )
+
+
+def recipe_name(name) -> str:
+    """How an embedded network was trained: "plain", "noise", "consistent", or "both", as all others
+    of scenes; "" for a network of other pictures."""
+    if name not in EMBEDDED:
+        return ""
+    last = name.rsplit("-", 1)[-1]
+    return last if last in RECIPES else "both"
+
+
+def training_seeds(name) -> tuple[int, ...]:
+    """The training seeds that a network is shipped with; (0,) for those of other libraries."""
+    return SHIPPED[name][3] if name in SHIPPED else (0,)
 
 
 def load_card(name, *, seed=0) -> dict:

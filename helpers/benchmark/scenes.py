@@ -36,6 +36,7 @@ LETTERS = tuple("AEHKLMNTVZ")
 PARTS = ("shape", "letter", "distractors", "background")
 """The parts of a scene. ``render`` writes the position in this tuple, plus one, into its map of
 parts (0: background)."""
+N_STORED = 500  # pictures in each split but "train"
 PATCH_SIZE = 8
 PATCH_COLOURS = np.array(
     [
@@ -53,7 +54,10 @@ PATCH_COLOURS = np.array(
     dtype=np.uint8,
 )
 """The k-th colour stands for the k-th shape: (10, 3) uint8."""
-_SPLITS = {"train": 0, "tune": 1, "test": 2}
+_SPLITS = {"train": 0, "tune": 1, "test": 2, "strong": 2}
+STRONG = 0.3
+"""The contrast of the background in the split "strong": three times the strongest of the others,
+which the networks never saw in training. All else is as in "test"."""
 _MIN_CONTRAST = (
     0.45  # Euclidean RGB distance of a part's colour from the mean background, of at most sqrt(3)
 )
@@ -102,8 +106,8 @@ class Scene:
 
 
 def sample_scene(split, index, *, seed=0, keep=None) -> Scene:
-    """The ``index``-th scene of a split ("train", "tune" or "test"), a function of its arguments
-    alone.
+    """The ``index``-th scene of a split ("train", "tune", "test" or "strong"), a function of its
+    arguments alone.
 
     keep: a ``Part`` of another scene that this one takes over as it is (its kind says which part it
         is); everything
@@ -117,6 +121,8 @@ def sample_scene(split, index, *, seed=0, keep=None) -> Scene:
     circles = {} if kept is None else {("shape", "letter").index(kept): (keep.centre, keep.radius)}
     circles = _place(circles, rng)
     background = _sample_background(rng, [] if keep is None else [keep])
+    if split == "strong":
+        background = replace(background, contrast=STRONG)
 
     def draw(slot, kind, outline=0):
         centre, radius = circles[slot]

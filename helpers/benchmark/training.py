@@ -26,13 +26,14 @@ from helpers.benchmark.digits import write_digits
 from helpers.benchmark.models import (
     DATA,
     EMBEDDED,
-    RECIPE,
     RECIPES,
     SHIPPED,
     build_embedded,
+    recipe_name,
 )
 from helpers.benchmark.scenes import (
     LETTERS,
+    N_STORED,
     PARTS,
     PATCH_COLOURS,
     SHAPES,
@@ -45,7 +46,6 @@ from helpers.benchmark.scenes import (
 from helpers.evaluate import logits_of
 from helpers.files import written_whole
 
-N_STORED = 500  # pictures in each of the stored splits
 NOISE = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)  # certified under each of these, too
 SHEET = (10, 25)  # rows and columns of a stored sheet of pictures
 EPOCHS, GROUPS, BATCH = 6, 4000, 16
@@ -104,11 +104,6 @@ def add_patch(pixels, corner, colour):
     return pixels
 
 
-def recipe_of(name) -> tuple[float, float]:
-    """(largest noise, weight of consistency) that an embedded network is trained with."""
-    return RECIPES.get(name.rsplit("-", 1)[-1], RECIPE)
-
-
 def train(name, seed, *, epochs=EPOCHS, progress=True):
     """Train an embedded network on pictures rendered for it: a Classifier in eval mode.
 
@@ -121,7 +116,7 @@ def train(name, seed, *, epochs=EPOCHS, progress=True):
     """
     torch.manual_seed(seed)
     model = build_embedded(name).to(memory_format=torch.channels_last)
-    part, (max_noise, consistency) = EMBEDDED[name][0], recipe_of(name)
+    part, (max_noise, consistency) = EMBEDDED[name][0], RECIPES[recipe_name(name)]
     column, partner = {"shape": (0, 1), "letter": (1, 2), "patch": (0, 1)}[part]
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -299,8 +294,8 @@ def write_network(name, seed, folder=DATA):
             "training": {
                 "pictures": 3 * GROUPS * EPOCHS,
                 "pictures_in_a_step": 3 * BATCH,
-                "max_noise": recipe_of(name)[0],
-                "consistency": recipe_of(name)[1],
+                "max_noise": RECIPES[recipe_name(name)][0],
+                "consistency": RECIPES[recipe_name(name)][1],
                 **({"disagreeing": DISAGREEING} if model.part == "patch" else {}),
             },
             "training_minutes": round(minutes, 1),

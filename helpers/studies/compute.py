@@ -6,10 +6,10 @@ python -m helpers studies noise_strength    # one, to data/study-noise_strength.
 python -m helpers studies                   # all of them
 
 A study is a function (model, images, target, seeds) → {setting: {measure: (N,) tensor}}: what it
-finds for N pictures, each with a noise seed of its own. It is asked for both networks, all training
-seeds and hundreds of test pictures; a notebook reads the file (``load_results``), computes a part
-of it again (``recompute``), and asks the same function about other networks and pictures
-(``measure_here``).
+finds for N pictures, each with a noise seed of its own. It is asked for its networks, all training
+seeds and hundreds of pictures (``registry``); a notebook reads the file (``load_results``),
+computes a part of it again (``recompute``), and asks the same function about other networks and
+pictures (``measure_here``).
 """
 
 import argparse
@@ -18,6 +18,7 @@ import os
 import shutil
 import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import lru_cache
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
@@ -26,8 +27,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from helpers.benchmark.images import load_images
-from helpers.benchmark.models import DATA, EMBEDDED, load_model
+from helpers.benchmark.models import DATA, load_model, training_seeds
 from helpers.checks import at_least_one, choose
 from helpers.evaluate import logits_of
 from helpers.files import written_whole
@@ -35,7 +35,6 @@ from helpers.studies.registry import STUDIES
 from helpers.studies.store import Results
 
 SCRATCH = Path(__file__).resolve().parents[2] / "build" / "studies"
-NETWORKS = ("scenes", "scenes-letters")
 CHUNK = 10  # pictures that are measured, and kept when interrupted, together
 TOLERANCE = (
     0.002  # of a recomputed value: stored with half precision, computed on another processor
@@ -58,8 +57,9 @@ def measure_here(name, model, images, *, seed=0, **sizes) -> Results:
 
 
 def recompute(results, *, n=3, seed=0) -> str:
-    """Compute n pictures' values again, on a network and a training seed that ``seed`` chooses
-    along with the pictures, and compare them one by one.
+    """Compute n pictures' values again, of a network and a training seed, and compare them one by
+    one. Those go round with the study's place among all and with ``seed``, so that the notebooks
+    together ask every network; ``seed`` chooses the pictures, too.
 
     A value agrees within 0.002 of itself, or of the measure's mean size if that is larger (but
     below 1). On another processor rounding flips a ReLU, a step of an adversarial start or the rank
@@ -74,11 +74,10 @@ def recompute(results, *, n=3, seed=0) -> str:
             can be taken for another. Or a value is there that was not, or the study's settings have
             changed.
     """
+    kinds = len(results.networks), len(results.training_seeds)
+    turn = (list(STUDIES).index(results.name) + seed) % (kinds[0] * kinds[1])
+    network, training_seed = np.unravel_index(turn, kinds)
     rng = np.random.default_rng(seed)
-    network, training_seed = (
-        rng.integers(len(results.networks)),
-        rng.integers(len(results.training_seeds)),
-    )
     places = np.sort(rng.choice(len(results.pictures), n, replace=False))
     arguments = (
         results.name,
@@ -123,13 +122,20 @@ def recompute(results, *, n=3, seed=0) -> str:
 def _compute(name, network, training_seed, numbers):
     """(settings, {measure: (settings, N)}) of the pictures with these numbers."""
     study = STUDIES[name]
-    model = load_model(network, seed=training_seed, device="cpu")
-    images = load_images("scenes", split=study.split)[[int(i) for i in numbers]]
+    model, images = _world(name, network, training_seed)
+    images = images[[int(i) for i in numbers]]
     # what the network says, too: pictures that it gets wrong are left out
-    target = images.labels[model.part]
+    target = study.target(model, images)
     found = study.measure(model, images, target, _noise_seeds(numbers, training_seed))
     measures = list(dict.fromkeys(measure for row in found.values() for measure in row))
     return tuple(found), {measure: _stacked(found, measure, len(images)) for measure in measures}
+
+
+@lru_cache(2)
+def _world(name, network, training_seed):
+    """The network, and the pictures that a study asks it about, once for all chunks."""
+    model = load_model(network, seed=training_seed, device="cpu")
+    return model, STUDIES[name].pictures(model)
 
 
 def _noise_seeds(numbers, training_seed):
@@ -143,17 +149,21 @@ def _stacked(found, measure, n):
     )
 
 
-def _pictures(study):
-    """The numbers of the study's pictures, and how many of the split some network gets wrong."""
-    images = load_images("scenes", split=study.split)
-    right = torch.ones(len(images), dtype=torch.bool)
-    for network in NETWORKS:
-        for training_seed in EMBEDDED[network][3]:
-            model = load_model(network, seed=training_seed, device="cpu")
-            right &= logits_of(model, images.pixels).argmax(1) == images.labels[model.part]
+def _pictures(name):
+    """The numbers of the study's pictures, how many of the split some network gets wrong, and, of
+    pictures that each network has of its own, {network: their names}."""
+    study = STUDIES[name]
+    if study.own_pictures:
+        names = {network: _world(name, network, 0)[1].names for network in study.networks}
+        return np.arange(min(map(len, names.values()))), 0, names
+    right = True
+    for network in study.networks:
+        for training_seed in training_seeds(network):
+            model, images = _world(name, network, training_seed)
+            right &= logits_of(model, images.pixels).argmax(1) == study.target(model, images)
     kept = np.flatnonzero(right.numpy())
     chosen = np.random.default_rng(0).permutation(kept)[: study.n_pictures]
-    return np.sort(chosen), int((~right).sum())
+    return np.sort(chosen), int((~right).sum()), None
 
 
 def compute(name, *, jobs=None):
@@ -168,8 +178,9 @@ def compute(name, *, jobs=None):
     """
     study, scratch = STUDIES[choose(name, STUDIES, "study")], SCRATCH / name
     jobs = os.cpu_count() if jobs is None else at_least_one(jobs, "jobs")
-    pictures, excluded = _pictures(study)
-    keys = product(NETWORKS, EMBEDDED[NETWORKS[0]][3], range(0, len(pictures), CHUNK))
+    pictures, excluded, names = _pictures(name)
+    every_seed = training_seeds(study.networks[0])
+    keys = product(study.networks, every_seed, range(0, len(pictures), CHUNK))
     chunks = {key: scratch / "{}-{}-{}.npz".format(*key) for key in keys}
     waiting = [key for key, path in chunks.items() if not path.is_file()]
     fresh = get_context("spawn")  # a forked process would inherit torch's threads, and hang
@@ -185,7 +196,8 @@ def compute(name, *, jobs=None):
         finally:
             # failed or interrupted: what has not begun is for the next time
             pool.shutdown(cancel_futures=True)
-    _assemble(name, pictures, excluded, chunks)
+    about = {"networks": study.networks, "training_seeds": every_seed, "excluded": excluded}
+    _assemble(name, pictures, about | ({"names": names} if names else {}), chunks)
     shutil.rmtree(scratch)
 
 
@@ -200,8 +212,8 @@ def _compute_chunk(name, key, pictures, path):
         np.savez(whole, about=about, values=np.stack(list(values.values())))
 
 
-def _assemble(name, pictures, excluded, chunks):
-    training_seeds, rows, first = EMBEDDED[NETWORKS[0]][3], {}, None
+def _assemble(name, pictures, made_of, chunks):
+    rows, first = {}, None
     for key, path in chunks.items():
         with np.load(path, allow_pickle=False) as file:
             about, rows[key] = json.loads(str(file["about"])), file["values"]
@@ -217,15 +229,15 @@ def _assemble(name, pictures, excluded, chunks):
             np.stack(
                 [
                     np.concatenate([rows[network, training_seed, start] for start in starts], -1)
-                    for training_seed in training_seeds
+                    for training_seed in made_of["training_seeds"]
                 ],
                 1,
             )
-            for network in NETWORKS
+            for network in made_of["networks"]
         ],
         1,
     )
-    about |= {"networks": NETWORKS, "training_seeds": training_seeds, "excluded": excluded}
+    about |= made_of
     arrays = {f"values {i}": array.astype(np.float16) for i, array in enumerate(values)}
     with written_whole(DATA / f"study-{name}.npz") as whole:
         np.savez_compressed(whole, about=json.dumps(about), pictures=pictures, **arrays)

@@ -64,11 +64,11 @@ def noise_strength(
             maps, more = saliency(model, images.pixels, target), {}
         else:
             half = n_samples // 2
-            watched, seen = _watched(model)
-            # which smoothgrad cannot see to, since ``watched`` is a plain callable
+            asked, seen = watched(model)
+            # which smoothgrad cannot see to, since ``asked`` is a plain callable
             with evaluation(model):
                 counts = smoothgrad(
-                    watched,
+                    asked,
                     images.pixels,
                     target,
                     n_samples=[half, n_samples],
@@ -247,18 +247,18 @@ def _others(seeds):
     return [seed + 1_000_000 for seed in seeds]
 
 
-def _watched(model):
+def watched(model):
     """A callable like the model that notes, for every row it is given, its answer and the share of
     values outside [0, 1]."""
     seen = {"answers": [], "outside": []}
 
-    def watched(points):
+    def asked(points):
         logits = model(points)
         seen["answers"].append(logits.detach().argmax(1))
         seen["outside"].append(((points < 0) | (points > 1)).detach().flatten(1).float().mean(1))
         return logits
 
-    return watched, seen
+    return asked, seen
 
 
 # name -> (function, number of pictures, split)

@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 
-from helpers.benchmark.models import data_file
+from helpers.benchmark.models import data_file, recipe_name
 from helpers.checks import choose
 from helpers.measures.statistics import FEWEST, Estimate, SeedEstimate, mean_over_seeds
 from helpers.studies.registry import STUDIES
@@ -18,10 +18,11 @@ class Results:
 
     Attributes:
         networks, training_seeds, settings: names of the first three axes.
-        pictures: (N,) their numbers in the split.
+        pictures: (N,) their numbers in the split, or among the network's own.
         excluded: how many of the split were left out because some network gets them wrong.
         values: {measure: (networks, training seeds, settings, N)}; nan where a measure does not
             apply to a setting.
+        names: {network: the pictures' names}, where each network has pictures of its own.
     """
 
     name: str
@@ -31,33 +32,42 @@ class Results:
     pictures: np.ndarray
     excluded: int
     values: dict
+    names: dict | None = None
 
     def of(self, measure, setting, network=None) -> np.ndarray:
         """(training seeds, N) values of a network (the first, by default); of "contrast" and
-        "contrast +2", which are of both networks, those that ``contrast`` gives for "mass" and
+        "contrast +2", which are of a pair of networks, those that ``contrast`` gives for "mass" and
         "mass +2"."""
-        if measure.startswith("contrast"):
-            return self.contrast(setting, "mass" + measure.removeprefix("contrast"))
+        if measure.startswith("contrast") and measure not in self.values:
+            return self.contrast(setting, "mass" + measure.removeprefix("contrast"), network)
         row = self.networks.index(choose(network, self.networks, "network")) if network else 0
         setting = choose(str(setting), self.settings, "setting")
         return self.values[choose(measure, self.values, "measure")][
             row, :, self.settings.index(setting)
         ]
 
-    def contrast(self, setting, measure="mass") -> np.ndarray:
-        """The pair contrast (``quality.pair_contrast``) of the two networks, (training seeds,
-        N)."""
-        if len(self.networks) != 2:
+    def contrast(self, setting, measure="mass", network=None) -> np.ndarray:
+        """The pair contrast (``quality.pair_contrast``) of a network for shapes (the first, by
+        default) and the one for letters of the same recipe, (training seeds, N)."""
+        first = network or self.networks[0]
+        if not (second := self._partner(first)):
             raise ValueError(
-                f"the pair contrast needs two networks, found {', '.join(self.networks)} alone"
+                f"the pair contrast of {first} needs the one that reads the other part: two "
+                f"networks, found {', '.join(self.networks)} alone"
             )
-        first, second = self.networks
         return (
             self.of(measure, setting, first)
             - self.of(f"{measure} other", setting, second)
             + self.of(measure, setting, second)
             - self.of(f"{measure} other", setting, first)
         ) / 2
+
+    def _partner(self, network):
+        """The network of the same recipe that reads the other part, or None."""
+        shapes, letters = "scenes", "scenes-letters"
+        old, new = (letters, shapes) if network.startswith(letters) else (shapes, letters)
+        partner = network.replace(old, new, 1)
+        return partner if partner != network and partner in self.networks else None
 
     def estimate(self, measure, setting, network=None) -> SeedEstimate:
         """The mean over pictures with its interval, and each training seed's."""
@@ -95,12 +105,36 @@ class Results:
             lines.append(f"{setting:{width}}" + "".join(f"{cell:>24}" for cell in cells))
         return "\n".join(lines)
 
+    def frame(self):
+        """One long table, a ``pandas.DataFrame`` with a row for each value: network, recipe, seed,
+        picture, setting, measure, value."""
+        import pandas as pd  # half a second, which the notebooks need not wait for
+
+        axes = (self.networks, self.training_seeds, self.settings, range(len(self.pictures)))
+        rows = pd.MultiIndex.from_product(
+            axes, names=["network", "seed", "setting", "picture"]
+        ).to_frame(index=False)
+        names = {
+            network: (self.names or {}).get(network, [str(number) for number in self.pictures])
+            for network in self.networks
+        }
+        rows["recipe"] = rows.network.map(recipe_name)
+        rows["picture"] = [
+            names[network][i] for network, i in zip(rows.network, rows.picture, strict=True)
+        ]
+        columns = ["network", "recipe", "seed", "picture", "setting", "measure", "value"]
+        table = pd.concat(
+            rows.assign(measure=measure, value=values.ravel())
+            for measure, values in self.values.items()
+        )
+        return table.dropna(subset="value")[columns].reset_index(drop=True)
+
     def has(self, measure, setting=None) -> bool:
         """Whether a measure has a value for every picture of a setting, or of all."""
-        if measure.startswith("contrast"):
+        if measure.startswith("contrast") and measure not in self.values:
             of = "mass" + measure.removeprefix("contrast")
             return (
-                len(self.networks) == 2
+                self._partner(self.networks[0]) is not None
                 and self.has(of, setting)
                 and self.has(f"{of} other", setting)
             )
@@ -142,6 +176,7 @@ def load_results(name) -> Results:
             file["pictures"],
             about["excluded"],
             values,
+            about.get("names"),
         )
 
 

@@ -863,3 +863,19 @@ def test_moving_an_image_set_moves_all_of_it():
     assert {
         t.device.type for t in (images.pixels, *images.labels.values(), *images.masks.values())
     } == {"meta"}
+
+
+def test_the_strong_split_repeats_the_test_pictures_on_stronger_backgrounds():
+    strong, test = (load_images("scenes", 6, split=split) for split in ("strong", "test"))
+    assert [name.split()[1] for name in strong.names] == [name.split()[1] for name in test.names]
+    for part in ("shape", "letter"):
+        assert strong.labels[part].equal(test.labels[part])
+        assert strong.masks[part].equal(test.masks[part])
+    ground = test.masks["background"].expand_as(test.pixels)
+    spread = [images.pixels[ground].std() for images in (strong, test)]
+    inside = test.masks["shape"].expand_as(test.pixels)
+    # the parts are as they were but for the ground that shows through their edges
+    assert (strong.pixels[inside] - test.pixels[inside]).abs().median() < 0.01
+    assert spread[0] > 1.2 * spread[1]
+    with pytest.raises(ValueError, match="split"):
+        load_images("digits", split="strong")

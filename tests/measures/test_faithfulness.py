@@ -13,6 +13,7 @@ from helpers.attribution.gradients import saliency
 from helpers.attribution.integrated_gradients import integrated_gradients
 from helpers.attribution.smoothgrad import smoothgrad
 from helpers.evaluate import probabilities
+from helpers.measures import faithfulness
 from helpers.measures.faithfulness import (
     curve_area,
     deletion,
@@ -104,6 +105,36 @@ class TestHide:
             hide(pictures, pictures, 0.5, fill="blak")
         with pytest.raises(ValueError, match="fit the pictures"):
             hide(pictures, pictures[:2], 0.5)
+
+
+class TestImputed:
+    @pytest.mark.parametrize("order", ["lowest", "highest"])
+    @pytest.mark.parametrize("fraction", [0.2, 0.9])
+    def test_each_hidden_pixel_is_the_mean_of_its_neighbours(self, monkeypatch, order, fraction):
+        monkeypatch.setattr(faithfulness, "NOISE", 0)
+        pixels, maps = (torch.rand(2, 3, 9, 7, dtype=torch.float64) for _ in range(2))
+        found = hide(pixels, maps, fraction, order=order, fill="imputed")
+        changed = (found != pixels).any(1)
+        assert changed.sum() == 2 * round(fraction * 63)
+        kernel = torch.tensor([[1.0, 2, 1], [2, 0, 2], [1, 2, 1]], dtype=torch.float64)[None, None]
+        weight = nn.functional.conv2d(torch.ones_like(pixels[:1, :1]), kernel, padding=1)
+        around = nn.functional.conv2d(found.flatten(0, 1)[:, None], kernel, padding=1)
+        mean = (around / weight).reshape(pixels.shape)
+        assert found.movedim(1, -1)[changed].allclose(mean.movedim(1, -1)[changed], atol=1e-9)
+
+    def test_little_noise_by_seed_and_all_hidden_is_the_mean_colour(self):
+        pixels = 0.25 + torch.rand(1, 3, 8, 8) / 2
+        found = hide(pixels, pixels, 1, fill="imputed")
+        off = found - pixels.mean((2, 3), keepdim=True)
+        assert 0.005 < off.std() < 0.015 and off.abs().max() < 0.05
+        assert not found.equal(hide(pixels, pixels, 1, fill="imputed", seed=1))
+
+    def test_a_plain_ground_stays_plain_where_others_leave_an_edge(self, brightness):
+        pixels = torch.full((1, 3, 8, 8), 0.3)
+        maps = torch.rand(1, 3, 8, 8)
+        for fraction in (0.1, 0.95):
+            found = hide(pixels, maps, fraction, fill="imputed")
+            assert (found - 0.3).abs().max() < 0.05
 
 
 class TestHidingCurves:

@@ -558,7 +558,7 @@ def test_other_seeds_share_no_draw_with_any_study():
 
 
 def test_what_is_watched_is_what_the_network_saw():
-    watched, seen = smoothgrad_studies._watched(nn.Identity())
+    watched, seen = smoothgrad_studies.watched(nn.Identity())
     watched(torch.tensor([[0.0, 1.0], [1.5, -0.1], [0.5, -0.1]]))
     watched(torch.tensor([[0.2, 0.1]]))
     assert torch.cat(seen["answers"]).tolist() == [1, 0, 0, 0] and torch.cat(

@@ -23,7 +23,7 @@ from helpers.measures.quality import dilate, pair_contrast, pixel_auc, relevance
 from helpers.measures.scoring import score
 from helpers.measures.statistics import mean_over_seeds
 from helpers.studies import compute as studies
-from helpers.studies import store
+from helpers.studies import registry, store
 from helpers.studies.compute import compute, measure_here, recompute
 from helpers.studies.registry import Study
 from helpers.studies.store import Results, estimate, load_results
@@ -81,7 +81,7 @@ def world(monkeypatch, tmp_path):
             },
         }
 
-    def seven(source, split):
+    def seven(source, *, split):
         assert (source, split) == ("scenes", "tune")
         labels = torch.arange(7)
         pixels = labels.float()[:, None, None, None].expand(7, 1, 2, 2)
@@ -90,7 +90,8 @@ def world(monkeypatch, tmp_path):
     known = {"fake": Study(fake, 5, "tune")}
     for module in (studies, store):
         monkeypatch.setattr(module, "STUDIES", known)
-    monkeypatch.setattr(studies, "load_images", seven)
+    monkeypatch.setattr(registry, "load_images", seven)
+    studies._world.cache_clear()
     monkeypatch.setattr(studies, "load_model", lambda name, *, seed, device: Fixed(name, seed))
     monkeypatch.setattr(
         studies, "ProcessPoolExecutor", lambda jobs, context, **more: ThreadPoolExecutor(1, **more)
@@ -142,10 +143,11 @@ class TestCompute:
         assert len({seed for *_, seeds in world.calls for seed in seeds}) == 15
 
     def test_the_same_pictures_each_time_and_fewer_where_there_are_fewer(self, world):
-        study = studies.STUDIES["fake"]
-        first, excluded = studies._pictures(study)
-        assert studies._pictures(study)[0].tolist() == first.tolist() and excluded == 1
-        assert studies._pictures(replace(study, n_pictures=99))[0].tolist() == [0, 1, 2, 4, 5, 6]
+        first, excluded, names = studies._pictures("fake")
+        again = studies._pictures("fake")[0]
+        assert again.tolist() == first.tolist() and excluded == 1 and names is None
+        studies.STUDIES["fake"] = replace(studies.STUDIES["fake"], n_pictures=99)
+        assert studies._pictures("fake")[0].tolist() == [0, 1, 2, 4, 5, 6]
 
     @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
     def test_goes_on_where_it_was_stopped(self, world, error):
@@ -226,9 +228,10 @@ class TestCompute:
 def test_a_real_study_in_a_process_of_its_own(monkeypatch, tmp_path):
     monkeypatch.setattr(studies, "SCRATCH", tmp_path / "build")
     monkeypatch.setattr(studies, "DATA", tmp_path / "data")
-    monkeypatch.setattr(studies, "NETWORKS", ("scenes",))
-    monkeypatch.setattr(studies, "EMBEDDED", {"scenes": (*EMBEDDED["scenes"][:3], (1,))})
-    monkeypatch.setattr(studies, "_pictures", lambda study: (np.array([7, 41]), 0))
+    study = replace(studies.STUDIES["controls"], networks=("scenes",))
+    monkeypatch.setitem(studies.STUDIES, "controls", study)
+    monkeypatch.setattr(studies, "training_seeds", lambda name: (1,))
+    monkeypatch.setattr(studies, "_pictures", lambda name: (np.array([7, 41]), 0, None))
     compute("controls", jobs=1)
     with monkeypatch.context() as patch:
         patch.setattr(models, "DATA", tmp_path / "data")
@@ -271,34 +274,91 @@ class TestLoad:
         if not (models.DATA / f"study-{name}.npz").is_file():
             pytest.skip(f"study-{name}.npz is not there: python -m helpers studies {name}")
         found, study = load_results(name), studies.STUDIES[name]
-        assert found.networks == studies.NETWORKS and found.training_seeds == models.SEEDS
+        seeds = models.training_seeds(study.networks[0])
+        assert found.networks == study.networks and found.training_seeds == seeds
         assert (
             len(found.pictures)
             == min(study.n_pictures, 500 - found.excluded)
             == len(set(found.pictures))
         )
-        shape = (2, 3, len(found.settings), len(found.pictures))
+        shape = (len(study.networks), len(seeds), len(found.settings), len(found.pictures))
         for measure, values in found.values.items():
             assert values.shape == shape and not np.isinf(values).any()
             for setting in found.settings:  # a value for every picture of a setting, or for none
-                assert (
-                    found.has(measure, setting)
-                    or np.isnan(values[:, :, found.settings.index(setting)]).all()
-                )
+                # or where a method means something for some networks only
+                by_network = np.isnan(values[:, :, found.settings.index(setting)]).any((1, 2))
+                assert found.has(measure, setting) or by_network.any()
+
+
+class TestFrame:
+    def test_a_row_for_each_value(self, world, results):
+        table = results.frame()
+        columns = ["network", "recipe", "seed", "picture", "setting", "measure", "value"]
+        assert list(table.columns) == columns and not table.value.isna().any()
+        assert len(table) == sum((~np.isnan(values)).sum() for values in results.values.values())
+        row = table.query(
+            "network == 'scenes-letters' and seed == 2 and picture == '4' and setting == 'a'"
+            " and measure == 'mass'"
+        )
+        assert row.value.item() == pytest.approx(value("scenes-letters", 2, 4), rel=1e-3)
+        assert set(table.recipe) == {"both"}
+
+    def test_names_where_each_network_has_its_own_pictures(self, world, results):
+        named = replace(
+            results, names={name: [f"{name} {i}" for i in range(5)] for name in NETWORKS}
+        )
+        assert set(named.frame().query("network == 'scenes'").picture) == {
+            f"scenes {i}" for i in range(5)
+        }
+
+
+def test_contrast_pairs_the_networks_of_one_recipe():
+    networks = (
+        "scenes",
+        "scenes-letters",
+        "scenes-noise",
+        "scenes-letters-noise",
+        "scenes-attention",
+    )
+    rng = np.random.default_rng(0)
+    values = {m: rng.random((5, 1, 1, 4)) for m in ("mass", "mass other")}
+    found = Results("x", networks, (0,), ("a",), np.arange(4), 0, values)
+    mass, other = (values[m][:, :, 0] for m in ("mass", "mass other"))
+    for first, second in ((0, 1), (2, 3), (3, 2)):
+        expected = (mass[first] - other[second] + mass[second] - other[first]) / 2
+        assert found.of("contrast", "a", networks[first]) == pytest.approx(expected)
+    with pytest.raises(ValueError, match="contrast of scenes-attention needs"):
+        found.contrast("a", network="scenes-attention")
 
 
 class TestRecompute:
-    def test_what_compute_wrote_passes(self, world, results):
+    def test_what_compute_wrote_passes_and_goes_round(self, world, results):
         world.calls.clear()
-        seen = {recompute(results, n=2, seed=seed) for seed in range(8)}
-        line = (
-            "2 pictures of scenes, training seed {}: 3 measures × 2 settings computed again agree "
+        said = [recompute(results, n=2, seed=seed) for seed in range(6)]
+        assert said[0] == (
+            "2 pictures of scenes, training seed 0: 3 measures × 2 settings computed again agree "
             "with the stored ones"
         )
-        assert seen & {line.format(seed) for seed in range(3)}
-        # other networks, other pictures
-        assert len(seen) > 2 and all(len(numbers) == 2 for _, _, numbers, _ in world.calls)
+        # each of the six networks in turn, other pictures each time
+        assert [(name, seed) for name, seed, *_ in world.calls] == list(product(NETWORKS, range(3)))
+        assert all(len(numbers) == 2 for _, _, numbers, _ in world.calls)
         assert len({tuple(numbers) for _, _, numbers, _ in world.calls}) > 2
+
+    def test_the_studies_do_not_all_ask_one_network(self, monkeypatch):
+        asked = set()
+
+        class AskedError(Exception):
+            pass
+
+        def note(name, network, training_seed, numbers):
+            asked.add((network, training_seed))
+            raise AskedError
+
+        monkeypatch.setattr(studies, "_compute", note)
+        for name in ("controls", "noise_strength", "noise_tuning", "low_contrast", "sample_count"):
+            with pytest.raises(AskedError):
+                recompute(load_results(name))
+        assert len(asked) == 5
 
     @pytest.mark.parametrize(
         ("measure", "setting", "factor"),

@@ -138,6 +138,10 @@ def cascade(model, *, seed=0, layers=None) -> Iterator[tuple[str, nn.Module]]:
     if any(isinstance(module, torch.jit.ScriptModule) for module in modules.values()):
         raise TypeError("a scripted or traced model cannot be drawn anew: pass it as it was before")
     holders = [name for name, module in modules.items() if _learns(module)]
+    if not holders:
+        raise NotApplicableError(
+            "the model has no layer with parameters: there is nothing to draw anew"
+        )
     groups = {}
     for layer in reversed(holders) if layers is None else layers:
         groups[layer] = [
@@ -150,10 +154,6 @@ def cascade(model, *, seed=0, layers=None) -> Iterator[tuple[str, nn.Module]]:
                 f"the model has no layer {layer!r} with parameters; "
                 f"it has {', '.join(holders[:12])}"
             )
-    if not groups:
-        raise NotApplicableError(
-            "the model has no layer with parameters: there is nothing to draw anew"
-        )
     drawn = set().union(*groups.values())
     stuck = [
         f"{name!r} ({type(modules[name]).__name__}: {why})"

@@ -23,7 +23,8 @@ from helpers.measures.quality import correlation, pixel_auc, relevance_mass
 from helpers.measures.scoring import HIDDEN, OTHER_PART
 from helpers.studies.smoothgrad import DISTRIBUTIONS, NOISE, watched
 
-STRENGTHS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.3)
+TIES = 1e-6  # so little noise that it decides nothing but which of equal values max pooling takes
+STRENGTHS = (TIES, 0.01, 0.02, 0.05, 0.1, 0.15, 0.3)
 OTHERS = ("uniform", "laplace", "rademacher", "sparse")  # distributions, beside the normal one
 COUNTS = (3, 25, 50)  # few; half of many; many
 BASELINES = ("black", "white", "mean", "blur")
@@ -118,7 +119,7 @@ def _maps(
             except NotApplicableError:
                 maps[name] = None
     for noise in strengths:
-        name = f"SmoothGrad {round(100 * noise)} %"
+        name = f"SmoothGrad {round(100 * noise, 4):g} %"
         if wanted(name):
             maps[name], own[name] = _smoothed(model, images, target, seeds, noise, n)
     if only is None:

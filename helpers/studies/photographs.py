@@ -26,7 +26,7 @@ from helpers.measures.controls import cascade, random_map, sobel
 from helpers.measures.faithfulness import retained_accuracy
 from helpers.measures.quality import rank_correlation
 from helpers.noise import draw_field
-from helpers.studies.headlines import headlines
+from helpers.studies.headlines import TIES, headlines
 
 NETWORKS = ("efficientnet_lite0", "squeezenet1_1")
 STRENGTHS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.3)
@@ -35,7 +35,7 @@ STEPS = (5, 20, 50)
 N_DENSE = 200
 FILLS = ("mean", "imputed")
 # of ``headlines``: a gradient of a mosaic takes half a second
-SHORT = dict(n=8, strengths=(0.02, 0.05, 0.15), distributions=("uniform",), counts=(3, 8, 16))
+SHORT = dict(n=8, strengths=(TIES, 0.02, 0.05, 0.15), distributions=("uniform",), counts=(3, 8, 16))
 SHORT |= dict(steps=(5, 20))
 HIDDEN = {"lowest": (0.5, 0.8), "highest": (0.05, 0.2)}  # shares of the pixels
 METHODS = {

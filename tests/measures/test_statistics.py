@@ -49,6 +49,13 @@ class TestMeans:
         with pytest.raises(ValueError, match="at least two finite values"):
             mean_over_pictures(values)
 
+    def test_across_seeds_is_the_t_interval_of_their_means(self):
+        values = normal(3, 40) + np.array([0.1, 0.2, 0.6])[:, None]
+        found, means = mean_over_seeds(values), values.mean(1)
+        low, high = stats.t.interval(0.95, 2, means.mean(), stats.sem(means))
+        assert found.across == pytest.approx((means.mean(), low, high, 3))
+        assert math.isnan(mean_over_seeds(values[:1]).across.low)
+
     @pytest.mark.parametrize(
         ("law", "mean"),
         [

@@ -1,0 +1,97 @@
+"""The findings of the notebooks beside each other: what each is on the benchmark, by recipe of
+training, on another architecture, on stronger backgrounds, and on mosaics of photographs."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from helpers.benchmark.models import WeightsNotFoundError
+from helpers.measures.statistics import SeedEstimate
+from helpers.studies.store import Results, estimate, load_results
+
+SMOOTH = "SmoothGrad 15 %"
+WORLDS = {"headlines": "", "headlines_strong": ", strong background", "photos_mosaics": ", mosaics"}
+
+
+class Finding(NamedTuple):
+    """text: what is asked; unit: of the number; of: (Results, network) → values (seeds, N)."""
+
+    text: str
+    unit: str
+    of: Callable[[Results, str], np.ndarray]
+
+
+def _less(measure, first, second):
+    """first − second."""
+    return lambda study, network: (
+        study.of(measure, first, network) - study.of(measure, second, network)
+    )
+
+
+def _value(measure, setting):
+    return lambda study, network: study.of(measure, setting, network)
+
+
+FINDINGS = [
+    Finding(text, unit, of)
+    for text, unit, of in (
+        (
+            "noise of 0.0001 %, which decides ties alone",
+            "mass",
+            _less("mass", "SmoothGrad 0.0001 %", "gradient"),
+        ),
+        ("noise of 1 % against the gradient", "mass", _less("mass", "SmoothGrad 1 %", "gradient")),
+        ("noise of 2 % against the gradient", "mass", _less("mass", "SmoothGrad 2 %", "gradient")),
+        ("noise of 5 % against the gradient", "mass", _less("mass", "SmoothGrad 5 %", "gradient")),
+        ("noise of 15 % against the gradient", "mass", _less("mass", SMOOTH, "gradient")),
+        ("the same, by order", "AUC", _less("auc", SMOOTH, "gradient")),
+        ("noisy copies still named at 5 %", "share", _value("answer kept", "SmoothGrad 5 %")),
+        ("noisy copies still named at 15 %", "share", _value("answer kept", SMOOTH)),
+        (
+            "mean of squares against the gradient squared",
+            "mass of squares",
+            _less("squares", "root mean square", "gradient"),
+        ),
+        (
+            "variance against the gradient squared",
+            "mass of squares",
+            _less("squares", "root variance", "gradient"),
+        ),
+        ("absolute values against the mean", "mass", _less("mass", "mean abs", SMOOTH)),
+        ("uniform noise against normal", "mass", _less("mass", f"{SMOOTH}, uniform", SMOOTH)),
+        ("IG from the mean colour against black", "mass", _less("mass", "IG mean", "IG black")),
+        ("IG from blur against black", "mass", _less("mass", "IG blur", "IG black")),
+        ("IG from the mean colour against blur", "mass", _less("mass", "IG mean", "IG blur")),
+        ("IG from white against black", "mass", _less("mass", "IG white", "IG black")),
+        ("five steps against many", "mass", _less("mass", "IG black, n = 5", "IG black")),
+        ("error of the map at five steps", "relative", _value("error", "IG black, n = 5")),
+        (
+            "guided backprop against the gradient",
+            "mass",
+            _less("mass", "guided backprop", "gradient"),
+        ),
+    )
+]
+
+
+def findings() -> dict[str, dict[str, SeedEstimate]]:
+    """{finding: {network and world: its estimate}}, of all studies of ``headlines`` that are there;
+    a method that does not apply to a network is left out of it."""
+    found = {}
+    for name, said in WORLDS.items():
+        try:
+            study = load_results(name)
+        except WeightsNotFoundError:
+            continue
+        for finding in FINDINGS:
+            for network in study.networks:
+                try:
+                    values = finding.of(study, network)
+                except ValueError:  # a setting that this study has not
+                    continue
+                values = values[:, ~np.isnan(values).any(0)]  # a map of zeros has no mass
+                if values.shape[1]:
+                    row = found.setdefault(f"{finding.text} ({finding.unit})", {})
+                    row[network + said] = estimate(values)
+    return found

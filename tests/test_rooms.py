@@ -29,7 +29,7 @@ LINES = {
     "attribution": 1640,
     "benchmark": 2200,
     "measures": 1400,
-    "studies": 1500,
+    "studies": 1800,
     "display": 1250,
     "course": 3850,
     "ground": 520,

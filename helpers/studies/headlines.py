@@ -45,13 +45,14 @@ def headlines(model, images, target, seeds, *, hidden=("mean",), **sizes):
     - "squares, debiased": of Σ (mean² − variance / n), which noise in the mean does not add to;
     - "auc", and "highest hidden, FILL" as in ``scoring.score``.
 
-    Own measures: "contrast", of mosaics, half of what the target's cell gains and the other's loses
-        when the target is explained instead of the other's class; "answer kept", the share of the
-        noisy pictures that the network still gives ``target``; "stability", the correlation of the
-        maps of two halves of the most samples; "error", ‖A − A₅₀‖₁ / ‖A₅₀‖₁, against the most
-        steps; "gap", the completeness gap as a share of the rise.
+    Own measures: "right", whether the network gives ``target``; "contrast", of mosaics, half of
+    what the target's cell gains and the other's loses when the target is explained instead of the
+    other's class; "answer kept", the share of the noisy pictures that the network still gives
+    ``target``; "stability", the correlation of the maps of two halves of the most samples; "error",
+    ‖A − A₅₀‖₁ / ‖A₅₀‖₁, against the most steps; "gap", the completeness gap as a share of the rise.
     """
     maps, own = _maps(model, images, target, seeds, **sizes)
+    own["gradient"] = {"right": (logits_of(model, images.pixels).argmax(1) == target).float()}
     found = {}
     masks = _masks(model, images)
     for name, values in maps.items():

@@ -36,8 +36,12 @@ _TASKS = {
 }
 EMBEDDED = {
     **_TASKS,
-    **{f"{task}-{recipe}": about for recipe in list(RECIPES)[1:] for task, about in _TASKS.items()},
-    "scenes-attention": _TASKS["scenes"],
+    **{
+        f"{task}-{recipe}": (*about, (0,))
+        for recipe in list(RECIPES)[1:]
+        for task, (*about, _) in _TASKS.items()
+    },
+    "scenes-attention": ("shape", SHAPES, "scenes", (0,)),
     "scenes-shortcut": ("patch", SHAPES, "scenes-shortcut", (0,)),
 }
 SHIPPED = EMBEDDED | {"digits": ("digit", tuple("0123456789"), "digits", (0,))}

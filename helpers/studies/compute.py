@@ -19,7 +19,6 @@ import shutil
 import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import lru_cache
-from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -75,15 +74,14 @@ def recompute(results, *, n=3, seed=0) -> str:
             can be taken for another. Or a value is there that was not, or the study's settings have
             changed.
     """
-    kinds = len(results.networks), len(results.training_seeds)
-    turn = (list(STUDIES).index(results.name) + seed) % (kinds[0] * kinds[1])
-    network, training_seed = np.unravel_index(turn, kinds)
+    kinds = _pairs({n: results.seeds_of(name) for n, name in enumerate(results.networks)})
+    network, training_seed = kinds[(list(STUDIES).index(results.name) + seed) % len(kinds)]
     rng = np.random.default_rng(seed)
     places = np.sort(rng.choice(len(results.pictures), n, replace=False))
     arguments = (
         results.name,
         results.networks[network],
-        results.training_seeds[training_seed],
+        training_seed,
         results.pictures[places],
     )
     settings, again = _compute(*arguments)
@@ -94,7 +92,8 @@ def recompute(results, *, n=3, seed=0) -> str:
     )
     off = np.empty((len(again), len(settings), n))
     for row, (measure, values) in zip(off, again.items(), strict=True):
-        stored = results.values[measure][network, training_seed][:, places]
+        at = network, results.training_seeds.index(training_seed)
+        stored = results.values[measure][at][:, places]
         assert (np.isnan(values) == np.isnan(stored)).all(), (
             f"{measure}: other settings have a value"
         )
@@ -115,7 +114,7 @@ def recompute(results, *, n=3, seed=0) -> str:
             assert differ < max(2, share * of), f"{name}: {differ} of {of} values differ; {worst}"
     return (
         f"{n} pictures of {results.networks[network]}, training seed "
-        f"{results.training_seeds[training_seed]}: {len(again)} measures × {len(settings)} "
+        f"{training_seed}: {len(again)} measures × {len(settings)} "
         "settings computed again agree with the stored ones"
     )
 
@@ -180,8 +179,9 @@ def compute(name, *, jobs=None):
     study, scratch = STUDIES[choose(name, STUDIES, "study")], SCRATCH / name
     jobs = os.cpu_count() if jobs is None else at_least_one(jobs, "jobs")
     pictures, excluded, names = _pictures(name)
-    every_seed = training_seeds(study.networks[0])
-    keys = product(study.networks, every_seed, range(0, len(pictures), CHUNK))
+    seeds = {network: training_seeds(network) for network in study.networks}
+    starts = range(0, len(pictures), CHUNK)
+    keys = [(*key, start) for key in _pairs(seeds) for start in starts]
     chunks = {key: scratch / "{}-{}-{}.npz".format(*key) for key in keys}
     waiting = [key for key, path in chunks.items() if not path.is_file()]
     fresh = get_context("spawn")  # a forked process would inherit torch's threads, and hang
@@ -197,9 +197,14 @@ def compute(name, *, jobs=None):
         finally:
             # failed or interrupted: what has not begun is for the next time
             pool.shutdown(cancel_futures=True)
-    about = {"networks": study.networks, "training_seeds": every_seed, "excluded": excluded}
+    about = {"networks": study.networks, "seeds": seeds, "excluded": excluded}
     _assemble(name, pictures, about | ({"names": names} if names else {}), chunks)
     shutil.rmtree(scratch)
+
+
+def _pairs(seeds):
+    """(network, training seed) of {network: its training seeds}."""
+    return [(network, seed) for network, several in seeds.items() for seed in several]
 
 
 def _compute_chunk(name, key, pictures, path):
@@ -224,22 +229,16 @@ def _assemble(name, pictures, made_of, chunks):
                 f"{path} is of another version of {name}: delete its folder and compute the study "
                 "again"
             )
-    starts = range(0, len(pictures), CHUNK)
-    values = np.stack(
-        [
-            np.stack(
-                [
-                    np.concatenate([rows[network, training_seed, start] for start in starts], -1)
-                    for training_seed in made_of["training_seeds"]
-                ],
-                1,
-            )
-            for network in made_of["networks"]
-        ],
-        1,
-    )
+    seeds = made_of["seeds"]
+    every = sorted(set().union(*seeds.values()))
+    shape = (len(about["measures"]), len(seeds), len(every), len(about["settings"]), len(pictures))
+    values = np.full(shape, np.nan, np.float16)
+    for (network, training_seed, start), found in rows.items():
+        place = list(seeds).index(network), every.index(training_seed)
+        values[:, *place, :, start : start + CHUNK] = found
+    about["training_seeds"] = every
     about |= made_of
-    arrays = {f"values {i}": array.astype(np.float16) for i, array in enumerate(values)}
+    arrays = {f"values {i}": array for i, array in enumerate(values)}
     with written_whole(DATA / f"study-{name}.npz") as whole:
         np.savez_compressed(whole, about=json.dumps(about), pictures=pictures, **arrays)
 

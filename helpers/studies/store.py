@@ -23,6 +23,7 @@ class Results:
         values: {measure: (networks, training seeds, settings, N)}; nan where a measure does not
             apply to a setting.
         names: {network: the pictures' names}, where each network has pictures of its own.
+        seeds: {network: its training seeds}, where some are shipped with fewer.
     """
 
     name: str
@@ -33,6 +34,11 @@ class Results:
     excluded: int
     values: dict
     names: dict | None = None
+    seeds: dict | None = None
+
+    def seeds_of(self, network) -> tuple:
+        """The training seeds of a network: ``of`` has a row for each."""
+        return tuple((self.seeds or {}).get(network, self.training_seeds))
 
     def of(self, measure, setting, network=None) -> np.ndarray:
         """(training seeds, N) values of a network (the first, by default); of "contrast" and
@@ -40,11 +46,11 @@ class Results:
         "mass +2"."""
         if measure.startswith("contrast") and measure not in self.values:
             return self.contrast(setting, "mass" + measure.removeprefix("contrast"), network)
-        row = self.networks.index(choose(network, self.networks, "network")) if network else 0
+        network = choose(network, self.networks, "network") if network else self.networks[0]
+        rows = [self.training_seeds.index(seed) for seed in self.seeds_of(network)]
         setting = choose(str(setting), self.settings, "setting")
-        return self.values[choose(measure, self.values, "measure")][
-            row, :, self.settings.index(setting)
-        ]
+        values = self.values[choose(measure, self.values, "measure")]
+        return values[self.networks.index(network), rows, self.settings.index(setting)]
 
     def contrast(self, setting, measure="mass", network=None) -> np.ndarray:
         """The pair contrast (``quality.pair_contrast``) of a network for shapes (the first, by
@@ -177,6 +183,7 @@ def load_results(name) -> Results:
             about["excluded"],
             values,
             about.get("names"),
+            about.get("seeds"),
         )
 
 

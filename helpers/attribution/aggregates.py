@@ -8,6 +8,7 @@ Those here hold what they add up in float32 at least. Write your own the same wa
 
 import copy
 
+import numpy as np
 import torch
 
 from helpers.checks import choose
@@ -97,9 +98,7 @@ class TrimmedMean:
         # Sorted in blocks of pixels: sorting all at once would take four times the memory of the
         # samples.
         blocks = zip(*(gradient.flatten().split(2**16) for gradient in self.gradients), strict=True)
-        middle = [
-            torch.stack(block).sort(dim=0).values[cut : n - cut].mean(dim=0) for block in blocks
-        ]
+        middle = [_sorted(torch.stack(block))[cut : n - cut].mean(dim=0) for block in blocks]
         return torch.cat(middle).reshape(self.gradients[0].shape)
 
 
@@ -109,6 +108,13 @@ class Median(TrimmedMean):
 
     def cut(self, n):
         return (n - 1) // 2
+
+
+def _sorted(values):
+    """Along the first axis. On a CPU by numpy, which sorts many short columns six times as fast."""
+    if values.device.type == "cpu":
+        return torch.from_numpy(np.sort(values.numpy(), axis=0))
+    return values.sort(dim=0).values
 
 
 def _wide(gradient):

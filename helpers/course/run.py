@@ -15,6 +15,7 @@ import time
 import warnings
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import nbformat
 import papermill
 from nbconvert import HTMLExporter
@@ -28,7 +29,8 @@ from helpers.attribution.smoothgrad import smoothgrad
 from helpers.benchmark.images import SOURCES, load_images
 from helpers.benchmark.models import DATA, load_model
 from helpers.course.colab import ROOT, stamp
-from helpers.display.plotting import outline, plot_maps
+from helpers.display.plotting import color_limits, outline, reduced, show_map, show_pixels
+from helpers.evaluate import logits_of
 from helpers.files import written_whole
 
 _STYLE = (
@@ -137,28 +139,47 @@ def to_html(notebook, title) -> str:
 
 
 def write_overview(path):
-    """The picture at the top of the README: the same pictures, explained for two networks that read
-    different parts."""
+    """The picture at the top of the README: two scenes beside two photographs, explained by the
+    same three methods."""
     methods = {
         "gradient": saliency,
         "SmoothGrad": smoothgrad,
-        "Integrated Gradients": integrated_gradients,
+        "Integrated\nGradients": integrated_gradients,
     }
-    images, maps = load_images("scenes", 3), {}
-    for part, name in (("shape", "scenes"), ("letter", "scenes-letters")):
-        model = load_model(name, device="cpu")
-        maps |= {
-            f"reads the {part}:\n{title}": method(model, images.pixels)
-            for title, method in methods.items()
-        }
-    figure, axes = plot_maps(images.pixels, maps, how="unsigned", cell=1.5)
-    for row, (shape, letter) in enumerate(
-        zip(images.masks["shape"], images.masks["letter"], strict=True)
+    halves = {
+        "scenes: the truth is outlined": ("scenes", load_images("scenes", 2)),
+        # the rocket and the cup, both in the public domain
+        "photographs: the truth is not known": (
+            "efficientnet_lite0",
+            load_images("photos")[[2, 1]],
+        ),
+    }
+    figure = plt.figure(figsize=(12.8, 4.4), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0, hspace=0)
+    for half, (title, (name, images)) in zip(
+        figure.subfigures(1, 2, wspace=0.02), halves.items(), strict=True
     ):
-        for column, ax in enumerate(axes[row][1:]):
-            outline(ax, shape if column < len(methods) else letter)
+        half.suptitle(title, fontsize=20)
+        model = load_model(name, device="cpu")
+        answers = [model.classes[k] for k in logits_of(model, images.pixels).argmax(1)]
+        axes = half.subplots(len(images), 1 + len(methods), squeeze=False)
+        for row, answer in enumerate(answers):
+            show_pixels(axes[row, 0], images.pixels[row])
+            axes[row, 0].set_title(f"“{answer}”", fontsize=17)
+        for column, (title, method) in enumerate(methods.items(), start=1):
+            values = reduced(method(model, images.pixels), "unsigned")
+            axes[0, column].set_title(title, fontsize=17)
+            for ax, map_, limit in zip(
+                axes[:, column], values, color_limits(values[:, None]), strict=True
+            ):
+                show_map(ax, map_, limit[0], "unsigned")
+        if model.part in images.masks:
+            for row, mask in zip(axes, images.masks[model.part], strict=True):
+                for ax in row[1:]:
+                    outline(ax, mask)
     with written_whole(path) as whole:
         figure.savefig(whole, dpi=90)
+    plt.close(figure)
 
 
 def _write(path, text):

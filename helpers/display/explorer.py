@@ -35,19 +35,21 @@ from helpers.display.plotting import color_limits, reduced
 from helpers.evaluate import evaluation, logits_of, one_class
 from helpers.noise import DISTRIBUTIONS
 
-MOST_SAMPLES = 50
 SIGNED_AGGREGATES = ("mean", "median", "trimmed_mean")
 STEPS = (5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200)
 REMEMBERED = 6  # settings whose gradients are kept
 
 
-def explore_maps(model, images: ImageSet, *, target=None) -> Panel:
+def explore_maps(model, images: ImageSet, *, target=None, n_samples=50) -> Panel:
     """Gradient, SmoothGrad and Integrated Gradients of one picture, with sliders for what they
     depend on: input, map, and the map's size over the input. Moving the number of samples or the
-        display evaluates no new gradient."""
+    display evaluates no new gradient.
+
+    n_samples: the most samples; so many gradients a new picture or noise evaluates.
+    """
     subject = Subject(model, images, target)
     row = PictureRow(images, subject.mask)
-    samples_of = _samples(subject)
+    samples_of = _samples(subject, n_samples)
 
     @lru_cache(maxsize=32)
     def compute(picture, method, noise, samples, steps):
@@ -93,21 +95,23 @@ def explore_maps(model, images: ImageSet, *, target=None) -> Panel:
             description="method",
         ),
         noise=_noise_slider(),
-        samples=_samples_slider(),
+        samples=_samples_slider(n_samples),
         steps=widgets.SelectionSlider(options=STEPS, value=50, description="steps"),
         **display_controls(overlay=False),
     )
 
 
-def explore_smoothgrad(model, images: ImageSet, *, target=None) -> Panel:
+def explore_smoothgrad(model, images: ImageSet, *, target=None, n_samples=50) -> Panel:
     """SmoothGrad of one picture beside its plain gradient, with sliders for every setting.
 
-    The first n of one set of 50 gradients are combined, so the number of samples, the aggregate and
+    The first n of one set of gradients are combined, so the number of samples, the aggregate and
     the display evaluate no new gradient; the picture, the noise, its distribution and clipping do.
+
+    n_samples: the most samples, how many gradients such a set has.
     """
     subject = Subject(model, images, target)
     row = PictureRow(images, subject.mask)
-    samples_of = _samples(subject)
+    samples_of = _samples(subject, n_samples)
     plain = lru_cache(maxsize=32)(lambda picture: saliency(model, *subject[picture]))
     combined = lru_cache(maxsize=32)(
         lambda samples, aggregate, *setting: _combined(samples_of(*setting), aggregate, samples)
@@ -150,7 +154,7 @@ def explore_smoothgrad(model, images: ImageSet, *, target=None) -> Panel:
         draw,
         picture=subject.control(),
         noise=_noise_slider(),
-        samples=_samples_slider(),
+        samples=_samples_slider(n_samples),
         distribution=widgets.Dropdown(options=list(DISTRIBUTIONS), description="distribution"),
         aggregate=widgets.Dropdown(options=list(AGGREGATES), description="aggregate"),
         clip=widgets.Checkbox(False, description="clip to [0, 1]"),
@@ -308,12 +312,17 @@ def explore_path(model, images: ImageSet, *, target=None, baseline="black", n_st
             weights, gradients[: step + 1], dims=1
         )
 
+    @lru_cache(maxsize=REMEMBERED)
+    def whole(picture, baseline, show):
+        """All the gradients on the path and the sum over it, a value a pixel: their colours end
+        where."""
+        both = walk(picture, baseline)[1], so_far(picture, baseline, n_steps - 1)
+        return [reduced(maps, show)[None] for maps in both]
+
     @lru_cache(maxsize=32)
     def limits(picture, baseline, show, percentile):
-        both = walk(picture, baseline)[1], so_far(picture, baseline, n_steps - 1)
-        return [
-            color_limits(reduced(maps, show)[None], "figure", percentile)[0, 0] for maps in both
-        ]
+        both = whole(picture, baseline, show)
+        return [color_limits(maps, "figure", percentile)[0, 0] for maps in both]
 
     def draw(picture, baseline, alpha, show, overlay, percentile):
         step = round(alpha * (n_steps - 1))
@@ -363,8 +372,8 @@ def explore_path(model, images: ImageSet, *, target=None, baseline="black", n_st
     )
 
 
-def _samples(subject):
-    """(picture, noise and other settings) → the 50 gradients of ``smoothgrad``, (50, 1, C, H, W),
+def _samples(subject, n):
+    """(picture, noise and other settings) → the n gradients of ``smoothgrad``, (n, 1, C, H, W),
     remembered."""
 
     @lru_cache(maxsize=REMEMBERED)
@@ -374,7 +383,7 @@ def _samples(subject):
             subject.model,
             one,
             aim,
-            n_samples=MOST_SAMPLES,
+            n_samples=n,
             noise=noise,
             distribution=distribution,
             match=match,
@@ -399,7 +408,7 @@ class _Kept:
 
 
 def _combined(gradients, aggregate, n):
-    """The first n of the gradients (50, 1, C, H, W), combined."""
+    """The first n of the gradients (most, 1, C, H, W), combined."""
     accumulator = make_accumulator(aggregate, n)
     for gradient in gradients[:n]:
         accumulator.update(gradient)
@@ -410,8 +419,8 @@ def _noise_slider():
     return widgets.FloatSlider(0.15, min=0, max=0.5, step=0.05, description="noise")
 
 
-def _samples_slider():
-    return widgets.IntSlider(MOST_SAMPLES, min=1, max=MOST_SAMPLES, description="samples")
+def _samples_slider(most):
+    return widgets.IntSlider(most, min=1, max=most, description="samples")
 
 
 def _baselines(references=None):

@@ -31,6 +31,14 @@ from helpers.evaluate import logits_of, probabilities
 from helpers.files import written_whole
 
 DPI = 90
+# Before the line of status while the next is on its way, over its first words so that nothing
+# moves. It appears after a moment, or every quick move would flash it.
+COMPUTING = (
+    "<style>@keyframes computing{to{opacity:1}}</style>"
+    '<div style="position:relative"><b class="computing" style="position:absolute;opacity:0;'
+    "padding:0 .5em;background:#ffe08a;color:#222;animation:computing 0s .2s forwards"
+    '">computing …</b></div>'
+)
 
 
 class Panel(widgets.VBox):
@@ -43,7 +51,7 @@ class Panel(widgets.VBox):
 
     Attributes:
         controls, image (PNG), status (HTML): the widgets; ``status.value`` holds the line, or the
-            error of the last redraw.
+            error of the last redraw. During one, "computing …" is before it.
     """
 
     def __init__(self, draw, **controls):
@@ -68,12 +76,13 @@ class Panel(widgets.VBox):
         values = {name: control.value for name, control in self.controls.items()}
         if values == self.drawn:
             return
+        self.status.value = COMPUTING + self.status.value  # sent at once, from another thread
         try:
             figure, status = self.draw(**values)
             buffer = io.BytesIO()
             # as large, in less time
             figure.savefig(buffer, format="png", dpi=DPI, pil_kwargs={"compress_level": 1})
-        except Exception as error:
+        except BaseException as error:  # an interrupt too, or it would go on "computing"
             self.drawn, self.status.value = None, in_red(error)
             raise
         self.image.value = buffer.getvalue()

@@ -190,44 +190,50 @@ def _one(label, method, who, n):
 
 
 def slider_table():
-    """Milliseconds from a move of a slider to the new picture, on the embedded network."""
+    """Milliseconds from a move of a slider to the new picture: on scenes, and with about 25
+    gradients for a new map on photographs."""
     # Here, so that the processes whose memory is measured do not load what draws.
     from helpers.benchmark.images import load_images
     from helpers.benchmark.models import load_model
     from helpers.display import explorer
 
-    model, images = load_model("scenes", device="cpu"), load_images("scenes", 6)
-    references = load_images("scenes", 10, split="tune").pixels
-    display = ["show", "percentile", "overlay"]
-    panels = {
-        "explore_maps": ({}, ["samples", "show", "percentile"], ["picture", "noise"]),
+    display, few = ["show", "percentile", "overlay"], {"n_samples": 25}
+    moves = {  # panel -> controls that need no new gradients, those that do
+        "explore_maps": (["samples", "show", "percentile"], ["picture", "noise"]),
         "explore_smoothgrad": (
-            {},
             ["samples", "aggregate", *display],
             ["picture", "noise", "distribution", "clip"],
         ),
         "explore_integrated_gradients": (
-            {"references": references},
             display,
-            ["picture", "target", "baseline", "steps", "rule"],
+            ["picture", "target", "baseline", "rule", "steps"],
         ),
-        "explore_path": ({}, ["alpha", *display], ["picture", "baseline"]),
+        "explore_path": (["alpha", *display], ["picture", "baseline"]),
+    }
+    references = load_images("scenes", 10, split="tune").pixels
+    networks = {  # name -> pictures, the panels' options, bounds in seconds
+        "scenes": (
+            "scenes",
+            {"explore_integrated_gradients": {"references": references}},
+            (0.1, 1),
+        ),
+        "efficientnet_lite0": (
+            "photos",
+            {"explore_maps": few, "explore_smoothgrad": few, "explore_path": {"n_steps": 25}},
+            (0.15, 3),
+        ),
     }
     rows = []
-    for name, (options, free, evaluating) in panels.items():
-        panel = getattr(explorer, name)(model, images, **options)
-        for kind, controls, bound in (("none", free, 0.1), ("evaluated", evaluating, 1.0)):
-            times = _moves(panel, controls, unseen=kind == "evaluated")
-            rows.append(
-                (
-                    name,
-                    kind,
-                    str(len(times)),
-                    f"{1e3 * median(times):.0f}",
-                    f"{1e3 * max(times):.0f}",
-                    f"{1e3 * bound:.0f}",
-                )
-            )
+    for network, (source, options, bounds) in networks.items():
+        model, images = load_model(network, device="cpu"), load_images(source, 6)
+        for name, controls in moves.items():
+            panel = getattr(explorer, name)(model, images, **options.get(name, {}))
+            for kind, names, bound in zip(("none", "evaluated"), controls, bounds, strict=True):
+                if source == "photos" and "steps" in names:
+                    panel.controls["steps"].value, names = 20, names[:-1]
+                times = _moves(panel, names, unseen=kind == "evaluated")
+                numbers = (1e3 * median(times), 1e3 * max(times), 1e3 * bound)
+                rows.append((network, name, kind, str(len(times)), *(f"{n:.0f}" for n in numbers)))
     return rows
 
 
@@ -319,10 +325,12 @@ def memory_section(_):
 
 
 def sliders_section(_):
-    head = ("panel", "new gradients", "moves", "median, ms", "worst, ms", "bound, ms")
+    head = ("network", "panel", "new gradients", "moves", "median, ms", "worst, ms", "bound, ms")
     return "\n".join(
         [
-            f"{_where()}, embedded network, from the move to the new picture, without the browser.",
+            f"{_where()}, from the move to the new picture, without the browser; "
+            "efficientnet_lite0 on photographs of 224 pixels with 25 gradients a map (Integrated "
+            "Gradients 20).",
             "",
             *_markdown(head, slider_table()),
         ]

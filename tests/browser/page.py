@@ -78,6 +78,7 @@ class PanelOnPage:
     def __init__(self, page, element):
         self.page, self.element = page, element
         self.image = element.locator("> .widget-image")
+        self.computing = element.locator(".computing")
         self.controls = [
             Control(self, child)
             for child in element.locator("> .widget-box > .jupyter-widgets").all()
@@ -95,6 +96,7 @@ class PanelOnPage:
         the value."""
         before, said = self.drawn(), self.status
         control.step()
+        self.computing.wait_for(state="detached")
         for _ in range(10):  # the answer is there, but the page may not have shown it yet
             if self.drawn() != before and self.status != said:
                 break

@@ -6,7 +6,7 @@ import shutil
 import nbformat
 import pytest
 from page import open_and_run
-from sliders import FEW, SCREENSHOTS, cut, has_sliders, with_sliders
+from sliders import FEW, SCREENSHOTS, carries, cut, has_sliders, with_sliders
 
 SLIDERS = with_sliders()
 BADGE = '<svg xmlns="http://www.w3.org/2000/svg" width="117" height="20"/>'
@@ -72,3 +72,30 @@ def test_every_control_works_in_a_browser(lab, chromium):
 def test_five_cold_starts_in_a_row(start, lab, chromium):
     """The whole notebooks the first time."""
     assert move_everything(lab, chromium, whole=start == 1) == {}
+
+
+@pytest.mark.slow
+def test_on_photographs_computing_is_visible_until_the_map_is_there(lab, chromium):
+    address, folder = lab
+    (path,) = (path for path in SLIDERS if path.stem == "00_start_here")
+    notebook = cut(path)
+    (given,) = (cell for cell in notebook.cells if cell.id == "parameters")
+    given.source += '\nMODEL, IMAGES = "efficientnet_lite0", "photos"'
+    nbformat.write(notebook, folder / "photographs.ipynb")
+    page = chromium.new_page(viewport={"width": 1300, "height": 1000})
+    (panel,) = open_and_run(page, address, "photographs.ipynb")
+    assert "efficientnet" not in panel.status and panel.computing.count() == 0
+    (noise,) = (control for control in panel.controls if control.name == "noise")
+    before, said = panel.drawn(), panel.status
+    noise.handle.focus()
+    page.keyboard.press("ArrowRight")
+    panel.computing.wait_for()
+    page.wait_for_function(
+        "label => getComputedStyle(label).opacity == 1", arg=panel.computing.element_handle()
+    )
+    panel.element.screenshot(path=SCREENSHOTS / "photographs-computing.png")
+    assert said in panel.status and panel.drawn() == before
+    panel.computing.wait_for(state="detached", timeout=600_000)
+    assert panel.drawn() != before and carries(panel.status, noise.value)
+    panel.element.screenshot(path=SCREENSHOTS / "photographs.png")
+    page.close()

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from helpers.benchmark.images import load_images
-from helpers.display.panel import Panel, upload_pictures
+from helpers.display.panel import COMPUTING, Panel, upload_pictures
 
 
 def _figure():
@@ -41,6 +41,26 @@ def test_an_error_is_shown_escaped_and_raised_and_the_next_good_redraw_clears_it
     assert panel.image.value == picture
     panel.controls["number"].value = 4
     assert panel.status.value == "number &lt;4&gt;"
+
+
+def test_computing_is_said_before_it_draws_and_not_after():
+    events = []
+
+    def draw(number):
+        events.append("draw")
+        if number == 3:
+            raise KeyboardInterrupt
+        return _figure(), f"number {number}"
+
+    panel = Panel(draw, number=widgets.IntSlider(1, min=0, max=5))
+    panel.status.observe(lambda change: events.append(change["new"]), names="value")
+    events.clear()
+    panel.controls["number"].value = 2
+    assert events == [COMPUTING + "number 1", "draw", "number 2"]
+    assert "computing" in COMPUTING
+    with pytest.raises(KeyboardInterrupt):
+        panel.controls["number"].value = 3
+    assert "KeyboardInterrupt" in panel.status.value and "computing" not in panel.status.value
 
 
 def test_an_error_in_the_drawing_itself_is_shown_too():

@@ -36,13 +36,13 @@ _TASKS = {
 }
 EMBEDDED = {
     **_TASKS,
+    "scenes-shortcut": ("patch", SHAPES, "scenes-shortcut", (0,)),
+    "scenes-attention": ("shape", SHAPES, "scenes", (0,)),
     **{
         f"{task}-{recipe}": (*about, (0,))
         for recipe in list(RECIPES)[1:]
         for task, (*about, _) in _TASKS.items()
     },
-    "scenes-attention": ("shape", SHAPES, "scenes", (0,)),
-    "scenes-shortcut": ("patch", SHAPES, "scenes-shortcut", (0,)),
 }
 SHIPPED = EMBEDDED | {"digits": ("digit", tuple("0123456789"), "digits", (0,))}
 """Those of scenes, certified by swapping parts, and one whose pictures have no parts."""
@@ -135,13 +135,15 @@ def load_model(name="scenes", *, seed=0, device=None) -> Classifier:
     CPU).
 
     name: ``"scenes"`` names the shape of an embedded picture, ``"scenes-letters"`` its letter,
-        ``"scenes-shortcut"`` learnt to read a corner patch instead; ``"digits"`` names handwritten
-        digits; ``"efficientnet_lite0"`` names ImageNet's classes without any download, from an
-        installed package; or any classification model of torchvision, e.g. ``"resnet50"``, with its
+        ``"scenes-shortcut"`` learnt to read a corner patch instead; ``"scenes-plain"``,
+        ``"-noise"``, ``"-consistent"`` (and ``"scenes-letters-plain"``, …) were trained by other
+        recipes, ``"scenes-attention"`` is of another shape; ``"digits"`` names handwritten digits;
+        ``"efficientnet_lite0"`` names ImageNet's classes without any download, from an installed
+        package; or any classification model of torchvision, e.g. ``"resnet50"``, with its
         default ImageNet weights, or of timm, e.g. ``"timm/convnext_atto"``. Those come through the
         library's own loading: from ``$TORCH_HOME`` or ``$HF_HOME`` where they lie there already,
         else by download.
-    seed: the training seed, 0, 1 or 2 (``"scenes-shortcut"``, ``"digits"``: 0). Networks of
+    seed: the training seed, 0, 1 or 2 (of ``"scenes"`` and ``"scenes-letters"``; else 0). Networks of
         ImageNet's classes have none: leave it at 0.
 
     Raises:

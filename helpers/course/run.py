@@ -154,29 +154,25 @@ def write_overview(path):
             load_images("photos")[[2, 1]],
         ),
     }
-    figure = plt.figure(figsize=(12.8, 4.4), layout="constrained")
+    figure = plt.figure(figsize=(12.8, 4.3), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0, hspace=0)
     for half, (title, (name, images)) in zip(
         figure.subfigures(1, 2, wspace=0.02), halves.items(), strict=True
     ):
         half.suptitle(title, fontsize=20)
         model = load_model(name, device="cpu")
-        answers = [model.classes[k] for k in logits_of(model, images.pixels).argmax(1)]
-        axes = half.subplots(len(images), 1 + len(methods), squeeze=False)
-        for row, answer in enumerate(answers):
-            show_pixels(axes[row, 0], images.pixels[row])
-            axes[row, 0].set_title(f"“{answer}”", fontsize=17)
-        for column, (title, method) in enumerate(methods.items(), start=1):
+        masks, answers = images.masks.get(model.part), logits_of(model, images.pixels).argmax(1)
+        axes = half.subplots(len(images), 1 + len(methods))
+        for ax, pixels, answer in zip(axes[:, 0], images.pixels, answers, strict=True):
+            show_pixels(ax, pixels)
+            ax.set_title(f"“{model.classes[answer]}”", fontsize=17)
+        for column, (title, method) in zip(axes.T[1:], methods.items(), strict=True):
             values = reduced(method(model, images.pixels), "unsigned")
-            axes[0, column].set_title(title, fontsize=17)
-            for ax, map_, limit in zip(
-                axes[:, column], values, color_limits(values[:, None]), strict=True
-            ):
-                show_map(ax, map_, limit[0], "unsigned")
-        if model.part in images.masks:
-            for row, mask in zip(axes, images.masks[model.part], strict=True):
-                for ax in row[1:]:
-                    outline(ax, mask)
+            column[0].set_title(title, fontsize=17)
+            for row, limit in enumerate(color_limits(values[:, None])[:, 0]):
+                show_map(column[row], values[row], limit, "unsigned")
+                if masks is not None:
+                    outline(column[row], masks[row])
     with written_whole(path) as whole:
         figure.savefig(whole, dpi=90)
     plt.close(figure)

@@ -90,9 +90,7 @@ class Panel(widgets.VBox):
         self.drawn, self.status.value = values, html.escape(status)
 
     # what a page without a kernel shows; ipywidgets cuts it off after 110 characters
-    def __repr__(
-        self,
-    ):
+    def __repr__(self):
         line = f"[sliders: {', '.join(self.controls)}; run the notebook to move them]"
         return line if len(line) <= 110 else "[sliders; run the notebook to move them]"
 
@@ -100,8 +98,7 @@ class Panel(widgets.VBox):
 class PictureRow:
     """A picture and maps of it, side by side in a figure that stays: a redraw sets the data of what
     is there, in half the time that drawing it anew takes. The layout is fixed: one that adapts
-    would shift under the reader's
-        hand.
+    would shift under the reader's hand.
 
     Args:
         images: the ImageSet that pictures come from.
@@ -116,12 +113,7 @@ class PictureRow:
         self.figure = Figure(figsize=(n * (width + gap) + gap + room, height + top + gap))
         FigureCanvasAgg(self.figure)
         # inches: left, bottom, width, height
-        self.free = (
-            gap + n * (width + gap),
-            gap,
-            room,
-            height,
-        )
+        self.free = (gap + n * (width + gap), gap, room, height)
         self.axes = [self.add_axes(gap + i * (width + gap), gap, width, height) for i in range(n)]
         blank = images.pixels[0] * 0
         self.pictures = [show_pixels(ax, blank) for ax in self.axes]

@@ -22,7 +22,7 @@ from helpers.measures.statistics import Comparison, Estimate, SeedEstimate
 
 # 33 colours, an odd number so that 0 has its own: steps that the eye hardly sees make a stored
 # figure a third smaller.
-SIGNED, UNSIGNED = plt.get_cmap("RdBu_r", 33), "inferno"
+SIGNED, UNSIGNED = plt.get_cmap("RdBu_r", 33), plt.get_cmap("inferno", 33)
 # Okabe and Ito's, colour-blind safe
 COLORS = (
     "#0072b2",

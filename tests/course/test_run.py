@@ -11,8 +11,10 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from PIL import Image
 
-from helpers.course.run import ROOT, main, run, tidy, to_html
+from helpers.course import run as commands
+from helpers.course.run import DATA, ROOT, main, run, tidy, to_html
 
 GOOD = (
     "import pathlib\nprint(SEED, MODEL, IMAGES, pathlib.Path.cwd().name)",
@@ -309,3 +311,18 @@ def test_the_default_is_every_notebook_of_the_project(monkeypatch, tmp_path):
         and seen == sorted((Path(ROOT) / "notebooks").glob("*.ipynb"))
         and seen
     )
+
+
+def test_the_readme_s_picture_has_scenes_outlined_beside_photographs(tmp_path, monkeypatch):
+    maps, outlined, (show, draw) = [], [], (commands.show_map, commands.outline)
+    monkeypatch.setattr(
+        commands, "show_map", lambda ax, *of: (maps.append((ax, of[0].shape)), show(ax, *of))
+    )
+    monkeypatch.setattr(commands, "outline", lambda ax, mask: (outlined.append(ax), draw(ax, mask)))
+    for slow in ("smoothgrad", "integrated_gradients"):
+        monkeypatch.setattr(commands, slow, commands.saliency)
+    commands.write_overview(tmp_path / "overview.png")
+    assert [sides for _, sides in maps] == [(64, 64)] * 6 + [(224, 224)] * 6
+    assert outlined == [ax for ax, _ in maps[:6]]
+    made, committed = Image.open(tmp_path / "overview.png"), Image.open(DATA / "overview.png")
+    assert made.size == committed.size and (DATA / "overview.png").stat().st_size < 600_000

@@ -13,7 +13,6 @@ from matplotlib import patheffects
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.ticker import LogLocator, NullLocator
-from scipy.optimize import isotonic_regression
 
 from helpers.attribution.gradients import reduce_channels
 from helpers.checks import choose
@@ -505,6 +504,8 @@ def _add_legend(figure, axes):
 
 def _spread(ax):
     """Move labels at the right edge apart, so that none overlaps another."""
+    from scipy.optimize import isotonic_regression  # here, since it takes a while to import
+
     labels = sorted((text for text in ax.texts), key=lambda text: text.xy[1])
     if not labels:
         return

@@ -13,7 +13,6 @@ defined for one picture (each docstring says where) that picture's value is nan,
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 
 from helpers.attribution.gradients import reduce_channels
 from helpers.evaluate import at_least_float32
@@ -52,7 +51,7 @@ def pixel_auc(maps, mask) -> torch.Tensor:
     check_maps(maps)
     _check_mask(maps, mask)
     inside = mask.flatten(1).cpu().numpy()
-    ranks = rankdata(relevance(maps, "unsigned").reshape(len(maps), -1), axis=1)
+    ranks = _ranks(relevance(maps, "unsigned").reshape(len(maps), -1))
     n_in = inside.sum(1).astype(float)
     n_out = inside.shape[1] - n_in
     with np.errstate(invalid="ignore"):
@@ -139,7 +138,7 @@ def correlation(first, second, how="signed") -> torch.Tensor:
 def rank_correlation(first, second, how="signed") -> torch.Tensor:
     """Spearman's rank correlation, (N,), in [−1, 1], ties given their mean rank; otherwise as
     ``correlation``."""
-    ranks = (rankdata(values, axis=1) for values in _both(first, second, how))
+    ranks = map(_ranks, _both(first, second, how))
     return _values(_pearson(*ranks), first)
 
 
@@ -216,6 +215,16 @@ def _both(first, second, how):
             f"found {tuple(first.shape)} and {tuple(second.shape)}"
         )
     return [relevance(maps, how).reshape(len(maps), -1) for maps in (first, second)]
+
+
+def _ranks(rows):
+    """The values of each row (N, M) in order: 1, 2, …, M, ties given their mean rank.
+    (scipy.stats has it too, and takes a second to import.)"""
+    ranks = np.empty(rows.shape)
+    for row, values in zip(ranks, rows, strict=True):
+        _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+        row[:] = (counts.cumsum() - (counts - 1) / 2)[places]
+    return ranks
 
 
 def _pearson(x, y):

@@ -77,6 +77,11 @@ FREE = {
 
 
 @pytest.fixture(autouse=True)
+def coarse(monkeypatch):
+    monkeypatch.setattr(panels, "DPI", 45)  # in two thirds of the time
+
+
+@pytest.fixture(autouse=True)
 def closed_figures():
     yield
     plt.close("all")

@@ -64,6 +64,7 @@ class TestMeans:
             (lambda rng, n: rng.chisquare(1, n), 1),
             (lambda rng, n: rng.beta(0.5, 3, n), 1 / 7),
             (lambda rng, n: -rng.exponential(size=n), -1),
+            (lambda rng, n: np.where(rng.random(n) < 0.7, 1, rng.random(n)), 0.85),
         ],
     )
     @pytest.mark.parametrize("n", [10, 20])
@@ -74,11 +75,18 @@ class TestMeans:
             covered += found.low <= mean <= found.high
         assert covered >= 930
 
-    def test_from_30_pictures_it_is_scipys_bca(self):
-        values = np.random.default_rng(0).exponential(size=30)
-        found = mean_over_pictures(values, seed=3)
-        scipys = stats.bootstrap((values,), np.mean, n_resamples=2000, rng=3).confidence_interval
-        assert (found.low, found.high) == pytest.approx(tuple(scipys), abs=1e-6)
+    def test_few_pictures_that_are_nearly_all_the_same_have_an_interval_with_ends(self):
+        found = mean_over_pictures([1.0] * 19 + [0.4])
+        assert 0.4 < found.low < 0.97 < found.high < 1.1
+
+    @pytest.mark.parametrize("n", [30, 300])
+    def test_from_30_pictures_it_is_scipys_bca(self, n):
+        values = np.random.default_rng(0).exponential(size=(2, n))
+        found = mean_over_seeds(values, seed=3).seeds
+        for one, row in zip(found, values, strict=True):
+            scipys = stats.bootstrap((row,), np.mean, n_resamples=2000, rng=3).confidence_interval
+            assert (one.low, one.high) == pytest.approx(tuple(scipys), abs=1e-6)
+            assert one == pytest.approx(mean_over_pictures(row, seed=3), abs=1e-6)
 
     def test_below_10_pictures_there_is_the_mean_alone(self):
         found = mean_over_pictures(np.arange(9.0))

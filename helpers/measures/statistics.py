@@ -30,8 +30,8 @@ class Estimate(NamedTuple):
 
     def __str__(self):
         if self.low != self.low:
-            return f"{self.mean:.3f}"
-        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+            return f"{self.mean:z.3f}"
+        return f"{self.mean:z.3f} [{self.low:z.3f}, {self.high:z.3f}]"
 
 
 class SeedEstimate(NamedTuple):
@@ -83,7 +83,7 @@ class Equivalence(NamedTuple):
     def __str__(self):
         mean, low, high, n = self.estimate
         return (
-            f"{self.verdict}: {mean:.3f}, 90 % interval [{low:.3f}, {high:.3f}], bound "
+            f"{self.verdict}: {mean:z.3f}, 90 % interval [{low:z.3f}, {high:z.3f}], bound "
             f"±{self.bound:g}, {n} pictures"
         )
 

@@ -199,6 +199,7 @@ def test_only_what_is_missing_is_installed_and_what_is_there_is_pinned(monkeypat
         "pillow": "11.3.0",
         "scikit-learn": "1.6.1",
         "timm": "1.0.22",
+        "pandas": "2.2.2",
     }
     monkeypatch.setattr(colab, "_version", there.get)
     weights, captum = install_missing()

@@ -8,20 +8,17 @@ from functools import partial
 import torch
 
 from helpers.attribution.gradients import saliency
-from helpers.attribution.integrated_gradients import (
-    GAP_FLOOR,
-    integrated_gradients,
-    make_baseline,
-)
+from helpers.attribution.integrated_gradients import integrated_gradients, make_baseline
 from helpers.attribution.relatives import grad_cam, guided_backprop
 from helpers.attribution.smoothgrad import smoothgrad
 from helpers.benchmark.models import EMBEDDED
-from helpers.evaluate import NotApplicableError, evaluation, logits_of, one_class
+from helpers.evaluate import NotApplicableError, evaluation, logits_of
 from helpers.measures.controls import distance_from_mean, random_map, random_network, sobel
 from helpers.measures.faithfulness import retained_accuracy
 from helpers.measures.quality import correlation, pixel_auc, relevance_mass
 from helpers.measures.scoring import HIDDEN, OTHER_PART
 from helpers.studies.smoothgrad import DISTRIBUTIONS, NOISE, watched
+from helpers.studies.steps import relative_gap, rise_from, size
 
 TIES = 1e-6  # so little noise that it decides nothing but which of equal values max pooling takes
 STRENGTHS = (TIES, 0.01, 0.02, 0.05, 0.1, 0.15, 0.3)
@@ -154,7 +151,7 @@ def _maps(
                 maps[name], own[name] = values, {"gap": gaps[count]}
                 if len(found) > 1 and count != max(found):
                     last = found[max(found)]
-                    own[name]["error"] = _size(values - last) / _size(last)
+                    own[name]["error"] = size(values - last) / size(last)
     return maps, own
 
 
@@ -181,14 +178,8 @@ def _integrated(model, pixels, target, baseline, several):
     origin = make_baseline(baseline, model, pixels, target)
     with warnings.catch_warnings(action="ignore"):  # few steps leave a gap: it is measured here
         found = integrated_gradients(model, pixels, target, baseline=origin, n_steps=several)
-    ends = [one_class(logits_of(model, points), target) for points in (pixels, origin)]
-    rise = ends[0] - ends[1]
-    below = rise.abs().clamp_min(GAP_FLOOR)
-    return found, {n: (maps.flatten(1).sum(1) - rise).abs() / below for n, maps in found.items()}
-
-
-def _size(maps):
-    return maps.flatten(1).abs().sum(1)
+    rise = rise_from(model, pixels, target, origin)
+    return found, {n: relative_gap(maps, rise) for n, maps in found.items()}
 
 
 NETWORKS = tuple(name for name in EMBEDDED if name != "scenes-shortcut")

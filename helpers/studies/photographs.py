@@ -12,7 +12,6 @@ from torch import nn
 
 from helpers.attribution.gradients import saliency
 from helpers.attribution.integrated_gradients import (
-    GAP_FLOOR,
     integrated_gradients,
     integrated_gradients_nodes,
     nodes_and_weights,
@@ -21,12 +20,13 @@ from helpers.attribution.relatives import grad_cam, guided_backprop
 from helpers.attribution.smoothgrad import smoothgrad
 from helpers.benchmark.images import ImageSet, load_images
 from helpers.benchmark.mosaics import make_mosaics
-from helpers.evaluate import logits_of, one_class
+from helpers.evaluate import logits_of
 from helpers.measures.controls import cascade, random_map, sobel
 from helpers.measures.faithfulness import retained_accuracy
 from helpers.measures.quality import rank_correlation
 from helpers.noise import draw_field
 from helpers.studies.headlines import TIES, headlines
+from helpers.studies.steps import relative_gap, rise_from, size
 
 NETWORKS = ("efficientnet_lite0", "squeezenet1_1")
 STRENGTHS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.3)
@@ -104,16 +104,12 @@ def photos_steps(model, images, target, seeds, *, steps=STEPS, n_dense=N_DENSE):
     sums = {f"{rule}, {n}": nodes_and_weights(rule, n) for rule in RULES for n in steps}
     sums["dense"] = nodes_and_weights("trapezoid", n_dense + 1)
     maps = integrated_gradients_nodes(model, images.pixels, target, nodes=sums)
-    ends = [
-        one_class(logits_of(model, points), target) for points in (images.pixels, 0 * images.pixels)
-    ]
-    rise, dense = ends[0] - ends[1], maps["dense"]
+    rise, dense = rise_from(model, images.pixels, target, 0 * images.pixels), maps["dense"]
     found = {}
     for name, values in maps.items():
-        gap = (values.flatten(1).sum(1) - rise).abs() / rise.abs().clamp_min(GAP_FLOOR)
-        found[name] = {"gap": gap}
+        found[name] = {"gap": relative_gap(values, rise)}
         if name != "dense":
-            found[name]["log10 error"] = (_size(values - dense) / _size(dense)).log10()
+            found[name]["log10 error"] = (size(values - dense) / size(dense)).log10()
     return found
 
 
@@ -169,10 +165,6 @@ def blocks(model) -> list[str]:
 def _field(pixels, seeds, index):
     fields = [draw_field(tuple(pixels.shape[1:]), seed, index, "normal", "std") for seed in seeds]
     return torch.from_numpy(np.stack(fields)).to(pixels)
-
-
-def _size(maps):
-    return maps.flatten(1).abs().sum(1)
 
 
 # name -> (function, number of pictures, split, networks, where each network's pictures come from)

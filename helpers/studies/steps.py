@@ -4,6 +4,8 @@
 import warnings
 from functools import partial
 
+import torch
+
 from helpers.attribution.gradients import saliency
 from helpers.attribution.integrated_gradients import (
     GAP_FLOOR,
@@ -54,18 +56,13 @@ def step_error(
     maps = integrated_gradients_nodes(explained, images.pixels, target, nodes=sums | halves)
     even, odd = maps.pop("even"), maps.pop("odd")
     dense = (even + odd) / 2
-    ends = [
-        one_class(logits_of(explained, points), target)
-        for points in (images.pixels, 0 * images.pixels)
-    ]
-    rise = ends[0] - ends[1]
+    rise = rise_from(explained, images.pixels, target, 0 * images.pixels)
 
     def relative(difference):
-        return (_size(difference) / _size(dense)).clamp_min(1e-7).log10()
+        return (size(difference) / size(dense)).clamp_min(1e-7).log10()
 
     def measures(values):
-        gap = (values.flatten(1).sum(1) - rise).abs() / rise.abs().clamp_min(GAP_FLOOR)
-        return {"log10 error": relative(values - dense), "gap": gap}
+        return {"log10 error": relative(values - dense), "gap": relative_gap(values, rise)}
 
     with warnings.catch_warnings():
         # how many steps it took, and whether that was enough, is stored
@@ -92,8 +89,20 @@ def step_quality(model, images, target, seeds, *, steps=(1, 2, 3, *STEPS)):
     }
 
 
-def _size(maps):
+def size(maps) -> torch.Tensor:
+    """‖A‖₁ over all values of each map, (N,)."""
     return maps.flatten(1).abs().sum(1)
+
+
+def rise_from(model, pixels, target, origin) -> torch.Tensor:
+    """f(x) − f(x′), (N,)."""
+    ends = [one_class(logits_of(model, points), target) for points in (pixels, origin)]
+    return ends[0] - ends[1]
+
+
+def relative_gap(maps, rise) -> torch.Tensor:
+    """The size of the completeness gap as a share of the rise (at least GAP_FLOOR), (N,)."""
+    return (maps.flatten(1).sum(1) - rise).abs() / rise.abs().clamp_min(GAP_FLOOR)
 
 
 # name -> (function, number of pictures, split)

@@ -77,4 +77,4 @@ def test_verdicts_are_guarded(notebook):
 def test_links_between_notebooks_lead_somewhere(notebook):
     for cell in notebook.cells:
         for link in re.findall(r"\]\(([\w./-]+\.ipynb)\)", cell.source):
-            assert link.removesuffix(".ipynb") in SHIPPED
+            assert (NOTEBOOKS[0].parent / link).is_file(), link

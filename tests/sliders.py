@@ -11,9 +11,10 @@ from helpers.course.colab import ROOT
 
 SCREENSHOTS = ROOT / "build" / "browser"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-FEW = ("00_start_here", "ig_1_method", "ig_4_quality", "smoothgrad_2_noise_strength")
+FEW = ("00_start_here", "ig_1_method", "smoothgrad_2_noise_strength", "ig_4_quality")
 """Between them they have every kind of panel. `make test` moves these in a browser, if there is
-one, and the controls of the others in plain Python; `make test-all` moves all of them both ways."""
+one, on one page (the last one's panel goes on to read the page's names), and the controls of the
+others in plain Python; `make test-all` moves all of them both ways."""
 
 
 def has_sliders(cell):

@@ -120,6 +120,8 @@ class PanelOnPage:
                 idle = [
                     control for control in idle if control is choice or not self.changes(control)
                 ]
+                if not idle:
+                    break
         return [control.name for control in idle]
 
 

@@ -1,14 +1,15 @@
 """Every slider of every notebook, moved with the keyboard in a real browser."""
 
 import re
-import shutil
 
 import nbformat
 import pytest
+from nbformat.v4 import new_code_cell
 from page import open_and_run
 from sliders import FEW, SCREENSHOTS, carries, cut, has_sliders, with_sliders
 
 SLIDERS = with_sliders()
+FEWER = {"N_LIVE": 3, "FRACTIONS": [0.5]}  # of what one panel hides, in `make test`
 BADGE = '<svg xmlns="http://www.w3.org/2000/svg" width="117" height="20"/>'
 
 
@@ -24,15 +25,23 @@ def test_the_few_have_every_kind_of_panel():
     assert set().union(*map(kinds, few)) == set().union(*map(kinds, SLIDERS))
 
 
-def move_everything(lab, chromium, whole, notebooks=SLIDERS):
-    """Each notebook in a page of its own; what went wrong, by notebook."""
+def together(paths):
+    """One notebook of all the cells that the sliders of several need, for one kernel and page."""
+    first, *others = map(cut, paths)
+    cells = [*first.cells, *(cell for other in others for cell in other.cells)]
+    for cell in cells:
+        given = [name for name in FEWER if f"\n{name} = " in cell.source]
+        cell.source += "".join(f"\n{name} = {FEWER[name]}" for name in given)
+    first.cells = [new_code_cell(cell.source, outputs=cell.outputs) for cell in cells]
+    return first
+
+
+def move_everything(lab, chromium, notebooks):
+    """Each notebook of {name: notebook} in a page of its own; what went wrong, by name."""
     address, folder = lab
     wrong = {}
-    for path in notebooks:
-        if whole:
-            shutil.copy(path, folder)
-        else:
-            nbformat.write(cut(path), folder / path.name)
+    for name, notebook in notebooks.items():
+        nbformat.write(notebook, folder / f"{name}.ipynb")
         page, errors = chromium.new_page(viewport={"width": 1300, "height": 1000}), []
         # The badge, the one thing that comes from elsewhere; whatever else did would be an error
         # where there is no network.
@@ -45,33 +54,37 @@ def move_everything(lab, chromium, whole, notebooks=SLIDERS):
             lambda message, errors=errors: message.type == "error" and errors.append(message.text),
         )
         page.on("pageerror", lambda error, errors=errors: errors.append(str(error)))
-        panels = open_and_run(page, address, path.name)
-        expected = sum(map(has_sliders, nbformat.read(path, as_version=4).cells))
+        panels = open_and_run(page, address, f"{name}.ipynb")
+        expected = sum(map(has_sliders, notebook.cells))
         assert len(panels) == expected, (
-            f"{path.stem}: {len(panels)} panels on the page, {expected} in the notebook"
+            f"{name}: {len(panels)} panels on the page, {expected} in the notebook"
         )
         for i, panel in enumerate(panels):
             errors += [f"no effect: {name}" for name in panel.without_effect()]
-            panel.element.screenshot(path=SCREENSHOTS / f"{path.stem}-{i}.png")
+            panel.element.screenshot(path=SCREENSHOTS / f"{name}-{i}.png")
         errors += page.locator("[data-mime-type='application/vnd.jupyter.error']").all_inner_texts()
         page.evaluate("window.jupyterapp.serviceManager.sessions.shutdownAll()")
         page.close()
         if errors:
-            wrong[path.stem] = errors
+            wrong[name] = errors
     return wrong
 
 
 def test_every_control_works_in_a_browser(lab, chromium):
     """With the cells that the sliders need; nbval runs the others."""
-    few = [path for path in SLIDERS if path.stem in FEW]
-    assert move_everything(lab, chromium, whole=False, notebooks=few) == {}
+    few = [path for stem in FEW for path in SLIDERS if path.stem == stem]
+    assert move_everything(lab, chromium, {"few": together(few)}) == {}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("start", range(1, 6))
 def test_five_cold_starts_in_a_row(start, lab, chromium):
     """The whole notebooks the first time."""
-    assert move_everything(lab, chromium, whole=start == 1) == {}
+    notebooks = {
+        path.stem: nbformat.read(path, as_version=4) if start == 1 else cut(path)
+        for path in SLIDERS
+    }
+    assert move_everything(lab, chromium, notebooks) == {}
 
 
 @pytest.mark.slow

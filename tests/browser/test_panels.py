@@ -87,6 +87,8 @@ def without_effect(panel):
                     for name in idle
                     if panel.controls[name] is control or not moved(panel, name)
                 ]
+                if not idle:
+                    break
             control.index = home
     return idle
 

@@ -3,9 +3,8 @@ reader's own touched."""
 
 import io
 import re
-import subprocess
 import sys
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import nbformat
@@ -38,29 +37,23 @@ def save(path, title, *sources):
     return path
 
 
-def command(*arguments, cwd=ROOT):
-    process = subprocess.run(
-        [sys.executable, "-m", "helpers", "run", *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-    )
-    assert "Traceback" not in process.stderr, process.stderr
-    return process
-
-
-def command_here(*arguments):
-    """The same command in this process, which has imported what it needs: (exit status, what it
-    printed)."""
-    said = io.StringIO()
-    with redirect_stdout(said), pytest.raises(SystemExit) as ended:
+def command(*arguments):
+    """``python -m helpers run`` in this process, which has imported what it needs: (exit status,
+    what it printed, and to stderr)."""
+    said, progress = io.StringIO(), io.StringIO()
+    with (
+        redirect_stdout(said),
+        redirect_stderr(progress),
+        pytest.raises(SystemExit) as ended,
+    ):
         main([*map(str, arguments)])
-    return ended.value.code, said.getvalue()
+    assert "Traceback" not in progress.getvalue(), progress.getvalue()
+    return ended.value.code, said.getvalue(), progress.getvalue()
 
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
-    """(folder, the command's process, out): a good and a failing notebook, one whose kernel dies
+    """(folder, what came of the command, out): a good and a failing notebook, one whose kernel dies
     and one that is none."""
     folder = tmp_path_factory.mktemp("notebooks")
     notebooks = [
@@ -71,7 +64,7 @@ def ran(tmp_path_factory):
     (folder / "book" / "none.ipynb").write_text("no notebook")
     sources = {path: path.read_bytes() for path in (folder / "book").iterdir()}
     (folder / "pictures").mkdir()
-    process = command(
+    ended = command(
         *notebooks,
         folder / "book" / "none.ipynb",
         "--out",
@@ -84,7 +77,7 @@ def ran(tmp_path_factory):
         "7",
     )
     assert {path: path.read_bytes() for path in (folder / "book").iterdir()} == sources
-    return folder, process, folder / "out"
+    return folder, ended, folder / "out"
 
 
 def printed(notebook, cell):
@@ -92,20 +85,20 @@ def printed(notebook, cell):
 
 
 def test_a_failure_is_the_exit_code_and_names_notebook_and_cell(ran):
-    _, process, _ = ran
-    assert process.returncode == 1
-    lines = process.stdout.splitlines()
+    status, said, _ = ran[1]
+    assert status == 1
+    lines = said.splitlines()
     bad = next(
         i for i, line in enumerate(lines) if line.startswith("FAILED") and line.endswith("bad")
     )
     # The injected parameters are a cell of their own: parameters [1], injected [2], print [3], 1 /
     # 0 [4].
     assert lines[bad + 1].strip() == "cell [4]: ZeroDivisionError: division by zero"
-    assert "1 of 4 notebooks ran to the end" in process.stdout
+    assert "1 of 4 notebooks ran to the end" in said
 
 
 def test_a_kernel_that_dies_names_its_cell(ran):
-    lines = ran[1].stdout.splitlines()
+    lines = ran[1][1].splitlines()
     dead = next(
         i for i, line in enumerate(lines) if line.startswith("FAILED") and line.endswith("dead")
     )
@@ -113,7 +106,7 @@ def test_a_kernel_that_dies_names_its_cell(ran):
 
 
 def test_what_is_no_notebook_is_said_and_the_others_still_run(ran):
-    lines = ran[1].stdout.splitlines()
+    lines = ran[1][1].splitlines()
     none = next(
         i for i, line in enumerate(lines) if line.startswith("FAILED") and line.endswith("none")
     )
@@ -121,7 +114,7 @@ def test_what_is_no_notebook_is_said_and_the_others_still_run(ran):
 
 
 def test_progress_is_shown(ran):
-    assert re.search(r"notebooks: +100%", ran[1].stderr)
+    assert re.search(r"notebooks: +100%", ran[1][2])
 
 
 def test_every_notebook_has_a_page_and_the_index_links_those_there_are(ran):
@@ -186,7 +179,7 @@ def in_place(tmp_path_factory):
         save(folder / "bad.ipynb", "Bad", *BAD),
     ]
     before = {path.name: path.read_bytes() for path in notebooks}
-    return *command_here("--in-place", *notebooks), before, folder
+    return *command("--in-place", *notebooks)[:2], before, folder
 
 
 def test_in_place_touches_nothing_when_one_fails(in_place):
@@ -197,7 +190,7 @@ def test_in_place_touches_nothing_when_one_fails(in_place):
 
 def test_in_place_writes_the_outputs_back_and_nothing_else(in_place):
     *_, before, folder = in_place
-    status, _ = command_here("--in-place", folder / "good.ipynb")
+    status, *_ = command("--in-place", folder / "good.ipynb")
     names = sorted(path.name for path in folder.iterdir())
     assert status == 0 and names == ["bad.ipynb", "good.ipynb"]
     old, new = (

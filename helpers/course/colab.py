@@ -93,7 +93,7 @@ def stamp(notebook, name, repository=None, revision=None):
     Args:
         notebook: parsed JSON or an nbformat node; one without a cell tagged ``bootstrap`` is left
             alone.
-        name: its file name.
+        name: its path in notebooks/.
         repository, revision: where Colab shall fetch from; default: ``origin()``.
     """
     here = (repository, revision) if repository and revision else origin()
@@ -165,8 +165,9 @@ def main(arguments=None):
             lambda found: badge(found[1], *origin()), readme.read_text(encoding="utf-8")
         )
     }
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        texts[path] = nbformat.writes(stamp(nbformat.read(path, as_version=4), path.name)) + "\n"
+    for path in sorted((ROOT / "notebooks").rglob("*.ipynb")):
+        name = path.relative_to(ROOT / "notebooks").as_posix()
+        texts[path] = nbformat.writes(stamp(nbformat.read(path, as_version=4), name)) + "\n"
     for path, text in texts.items():
         with written_whole(path) as whole:
             whole.write_text(text, encoding="utf-8")

@@ -16,23 +16,28 @@ from helpers.course import colab
 from helpers.course.colab import ROOT, badge, bootstrap, install_missing, origin, stamp
 from helpers.course.run import to_html
 
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = {
+    path.relative_to(ROOT / "notebooks").as_posix(): path
+    for path in sorted((ROOT / "notebooks").rglob("*.ipynb"))
+}
 AGAIN = "run `python -m helpers colab`"
 
 
 # --- what is committed
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_every_notebook_carries_the_current_bootstrap_and_badge(path):
-    notebook = nbformat.read(path, as_version=4)
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_every_notebook_carries_the_current_bootstrap_and_badge(name):
+    notebook = nbformat.read(NOTEBOOKS[name], as_version=4)
     cell = next(cell for cell in notebook.cells if "bootstrap" in cell.metadata.get("tags", []))
     assert cell.source == bootstrap(*origin()) and not cell.outputs, AGAIN
     title, _, second, *_ = notebook.cells[0].source.splitlines()
-    assert title.startswith("# ") and second == badge(path.name, *origin()), AGAIN
-    assert badge(path.name, *origin()) in (ROOT / "README.md").read_text(encoding="utf-8"), AGAIN
+    assert title.startswith("# ") and second == badge(name, *origin()), AGAIN
+    assert "/" in name or badge(name, *origin()) in (ROOT / "README.md").read_text(
+        encoding="utf-8"
+    ), AGAIN
     before = nbformat.writes(notebook)
-    assert nbformat.writes(stamp(notebook, path.name)) == before
+    assert nbformat.writes(stamp(notebook, name)) == before
 
 
 def test_the_address_stands_in_one_place():
@@ -41,12 +46,12 @@ def test_the_address_stands_in_one_place():
     for path in [*ROOT.glob("helpers/**/*.py"), *ROOT.glob("tests/**/*.py"), ROOT / "README.md"]:
         text = path.read_text(encoding="utf-8")
         for notebook in NOTEBOOKS:
-            text = text.replace(badge(notebook.name, repository, revision), "")
+            text = text.replace(badge(notebook, repository, revision), "")
         assert repository.partition("://")[2] not in text, path
 
 
 def test_another_address_can_be_stamped_and_a_notebook_without_a_bootstrap_cell_is_left_alone():
-    notebook = nbformat.read(NOTEBOOKS[0], as_version=4)
+    notebook = nbformat.read(NOTEBOOKS["00_start_here.ipynb"], as_version=4)
     stamp(notebook, "a.ipynb", "https://github.com/school/course", "v9")
     text = nbformat.writes(notebook)
     assert (
@@ -231,7 +236,7 @@ def test_what_the_notebooks_import_is_the_first_paragraph_of_the_requirements():
     ]
     code += [
         cell.source
-        for path in NOTEBOOKS
+        for path in NOTEBOOKS.values()
         for cell in nbformat.read(path, as_version=4).cells
         if cell.cell_type == "code"
     ]

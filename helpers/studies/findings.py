@@ -5,13 +5,17 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import spearmanr
 
-from helpers.benchmark.models import WeightsNotFoundError
-from helpers.measures.statistics import SeedEstimate
+from helpers.benchmark.models import WeightsNotFoundError, recipe_name
+from helpers.measures.statistics import Estimate, SeedEstimate
 from helpers.studies.store import Results, estimate, load_results
 
 SMOOTH = "SmoothGrad 15 %"
-WORLDS = {"headlines": "", "headlines_strong": ", strong background", "photos_mosaics": ", mosaics"}
+WORLDS = {"headlines": "", "headlines_strong": ", strong background"}
+WORLDS |= {"scenes_mosaics": ", mosaics", "photos_mosaics": ", mosaics"}
+CONTROLS = ("random", "Sobel", "|x − mean|", "random network")
+RESAMPLES = 1000
 
 
 class Finding(NamedTuple):
@@ -95,3 +99,53 @@ def findings() -> dict[str, dict[str, SeedEstimate]]:
                     row = found.setdefault(f"{finding.text} ({finding.unit})", {})
                     row[network + said] = estimate(values)
     return found
+
+
+def agreement(network, *, seed=0) -> Estimate:
+    """Whether mosaics of scenes put methods in the order that the certified truth does: Spearman's
+    rank correlation, over the methods and settings of both studies, of the mean mass in the
+    target's cell with that on the part; the percentile interval over pictures of each."""
+    studies = [load_results(name) for name in ("headlines", "scenes_mosaics")]
+    methods = [
+        name
+        for name in studies[1].settings
+        if name in studies[0].settings
+        and name not in CONTROLS
+        and not any(np.isnan(study.of("mass", name, network)).any() for study in studies)
+    ]
+    masses = [
+        np.stack([study.of("mass", name, network).mean(0) for name in methods]) for study in studies
+    ]
+    rng = np.random.default_rng(seed)
+    resampled = [
+        spearmanr(
+            *(mass[:, rng.integers(mass.shape[1], size=mass.shape[1])].mean(1) for mass in masses)
+        )[0]
+        for _ in range(RESAMPLES)
+    ]
+    mean = spearmanr(*(mass.mean(1) for mass in masses))[0]
+    return Estimate(float(mean), *map(float, np.quantile(resampled, (0.025, 0.975))), len(methods))
+
+
+def in_short(title) -> str:
+    """One line for an assignment: what its finding is on the other networks and on photographs, of
+    the finding that begins with ``title``."""
+    (row,) = (row for name, row in findings().items() if name.startswith(title))
+
+    def said(*networks, whole=False):
+        there = [row[network].overall for network in networks if network in row]
+        return [str(one) if whole else f"{one.mean:.3f}" for one in there]
+
+    benchmark = [name for name in row if "," not in name and recipe_name(name)]
+    shipped = [name for name in benchmark if name in ("scenes", "scenes-letters")]
+    other = [name for name in benchmark if recipe_name(name) != "both"]
+    means = [row[network].overall.mean for network in other]
+    parts = [f"{' and '.join(said(*shipped))} on the benchmark's shapes and letters"]
+    parts += [f"{min(means):.3f} to {max(means):.3f} where networks were trained otherwise"]
+    parts += [f"{one} with attention" for one in said("scenes-attention")]
+    for network, name in (
+        ("efficientnet_lite0", "EfficientNet-Lite0"),
+        ("squeezenet1_1", "SqueezeNet"),
+    ):
+        parts += [f"{one} for {name}" for one in said(f"{network}, mosaics", whole=True)]
+    return ", ".join(parts[:3]) + "; on mosaics of photographs " + " and ".join(parts[3:])

@@ -19,6 +19,7 @@ from helpers.attribution.integrated_gradients import (
 from helpers.attribution.relatives import grad_cam, guided_backprop
 from helpers.attribution.smoothgrad import smoothgrad
 from helpers.benchmark.images import ImageSet, load_images
+from helpers.benchmark.models import load_model
 from helpers.benchmark.mosaics import make_mosaics
 from helpers.evaluate import logits_of
 from helpers.measures.controls import cascade, random_map, sobel
@@ -29,6 +30,7 @@ from helpers.studies.headlines import TIES, headlines
 from helpers.studies.steps import relative_gap, rise_from, size
 
 NETWORKS = ("efficientnet_lite0", "squeezenet1_1")
+SCENES = ("scenes", "scenes-letters")  # mosaics of them, to try mosaics where the truth is certain
 STRENGTHS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.3)
 RULES = ("midpoint", "left", "gauss_legendre")
 STEPS = (5, 20, 50)
@@ -83,6 +85,12 @@ def photographs(model, n) -> ImageSet:
 def mosaics(model, n) -> ImageSet:
     """n mosaics of the photographs, not those that the design was chosen on."""
     return make_mosaics(model, _photographs(tuple(folders())), n, seed=1)
+
+
+def scene_mosaics(model, n) -> ImageSet:
+    """n mosaics of scenes, the same for every training seed: what the first one answers."""
+    first = load_model(model.name, device="cpu")
+    return make_mosaics(first, load_images("scenes"), n, gap=0, seed=1)
 
 
 def photos_noise(model, images, target, seeds, *, n_samples=10):
@@ -170,6 +178,7 @@ def _field(pixels, seeds, index):
 # name -> (function, number of pictures, split, networks, where each network's pictures come from)
 STUDIES = {
     "photos_mosaics": (partial(headlines, hidden=(), **SHORT), 40, "", NETWORKS, mosaics),
+    "scenes_mosaics": (partial(headlines, hidden=(), **SHORT), 60, "", SCENES, scene_mosaics),
     "photos_noise": (photos_noise, 100, "", NETWORKS, photographs),
     "photos_steps": (photos_steps, 30, "", NETWORKS, photographs),
     "photos_hiding": (photos_hiding, 40, "", NETWORKS, photographs),

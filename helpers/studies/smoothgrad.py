@@ -23,7 +23,7 @@ from helpers.measures.quality import correlation, relevance_mass
 from helpers.measures.scoring import score
 
 NOISE = 0.15
-STRENGTHS = (0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
+STRENGTHS = (0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
 CLIPPED = (0.15, 0.3, 0.5)
 COUNTS = (1, 3, 5, 10, 20, 30, 40, 50)
 ALL_COUNTS = tuple(range(3, 51))

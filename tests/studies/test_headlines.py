@@ -16,7 +16,7 @@ from helpers.benchmark.classifier import Classifier
 from helpers.benchmark.images import ImageSet, load_images
 from helpers.benchmark.models import load_model, recipe_name
 from helpers.measures.quality import correlation, pair_contrast, relevance_mass
-from helpers.measures.statistics import SeedEstimate
+from helpers.measures.statistics import Estimate, SeedEstimate
 from helpers.studies import findings as module
 from helpers.studies import photographs
 from helpers.studies.headlines import PAIRED, headlines
@@ -165,8 +165,53 @@ class TestFindings:
         assert row["scenes"].overall == pytest.approx((0.25, 0.25, 0.25, 40))
         assert row["scenes-plain"].overall.n == 35  # a picture without a value is left out
 
+    @pytest.mark.parametrize(("sign", "expected"), [(1, 1.0), (-1, -1.0)])
+    def test_agreement_is_the_rank_correlation_over_methods(self, monkeypatch, sign, expected):
+        methods = ("gradient", "IG black", "IG mean", "IG blur", "random")
+        means, noise = np.arange(1.0, 6), 0.01 * np.random.default_rng(0).random((2, 5, 30))
+        noise[1, 4] += 9  # a control, which does not count
+        values = [means[:, None] + noise[0], sign * means[:, None] + noise[1]]
+        stored = {
+            name: Results(
+                name, ("scenes",), (0,), methods, np.arange(30), 0, {"mass": of[None, None]}
+            )
+            for name, of in zip(("headlines", "scenes_mosaics"), values, strict=True)
+        }
+        monkeypatch.setattr(module, "load_results", stored.__getitem__)
+        assert module.agreement("scenes") == pytest.approx((expected, expected, expected, 4))
+
+    def test_in_short_names_every_kind_of_network(self, monkeypatch):
+        row = {
+            name: SeedEstimate(Estimate(mean, mean - 0.01, mean + 0.01, 100), ())
+            for name, mean in {
+                "scenes": 0.1,
+                "scenes-letters": -0.2,
+                "scenes-plain": 0.3,
+                "scenes-letters-noise": -0.4,
+                "scenes-attention": 0.5,
+                "scenes, mosaics": 0.6,
+                "efficientnet_lite0, mosaics": 0.7,
+                "squeezenet1_1, mosaics": -0.8,
+            }.items()
+        }
+        monkeypatch.setattr(module, "findings", lambda: {"one (mass)": row, "two (mass)": {}})
+        assert module.in_short("one") == (
+            "0.100 and -0.200 on the benchmark's shapes and letters, -0.400 to 0.300 where "
+            "networks were trained otherwise, 0.500 with attention; on mosaics of photographs "
+            "0.700 [0.690, 0.710] for EfficientNet-Lite0 and -0.800 [-0.810, -0.790] for "
+            "SqueezeNet"
+        )
+
 
 class TestPhotographs:
+    def test_scene_mosaics_are_the_same_for_every_training_seed(self):
+        first, second = (
+            photographs.scene_mosaics(load_model("scenes", seed=seed, device="cpu"), 2)
+            for seed in (0, 1)
+        )
+        assert torch.equal(first.pixels, second.pixels)
+        assert first.masks["cell"].flatten(1).float().mean(1).tolist() == [0.25, 0.25]
+
     def test_folders_are_named_by_hand(self, monkeypatch, tmp_path):
         monkeypatch.delenv("HELPERS_PHOTOS", raising=False)
         with pytest.raises(FileNotFoundError, match="set HELPERS_PHOTOS"):

@@ -195,7 +195,18 @@ def test_the_shipped_sizes():
         "noise_distribution": 16,
         "aggregation": 16,
     }
-    assert sizes["noise_strength"]["strengths"].default == (0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
+    assert sizes["noise_strength"]["strengths"].default == (
+        0,
+        0.01,
+        0.02,
+        0.05,
+        0.1,
+        0.15,
+        0.2,
+        0.3,
+        0.4,
+        0.5,
+    )
     assert sizes["noise_tuning"]["clipped"].default == ()
     assert sizes["sample_error"]["counts"].default == tuple(range(3, 51))
 

@@ -57,7 +57,7 @@ def installed(python):
     return json.loads(process.stdout)
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS.values(), ids=NOTEBOOKS)
 def test_a_notebook_runs_to_its_end_in_colab_and_moves_no_package(
     python,
     path,

@@ -30,7 +30,7 @@ PAIRED = ("gradient", "SmoothGrad 5 %", "SmoothGrad 15 %", "guided backprop", "G
 PAIRED += tuple(f"IG {name}" for name in BASELINES)
 
 
-def headlines(model, images, target, seeds, *, hidden=("mean",), **sizes):
+def headlines(model, images, target, seeds, *, hidden=("mean",), paired=PAIRED, **sizes):
     """Each method with the settings that a headline compares (16 gradients a map, where a number
     can be chosen; ``sizes`` of ``_maps`` for another), and the controls.
 
@@ -42,11 +42,12 @@ def headlines(model, images, target, seeds, *, hidden=("mean",), **sizes):
     - "squares, debiased": of Σ (mean² − variance / n), which noise in the mean does not add to;
     - "auc", and "highest hidden, FILL" as in ``scoring.score``.
 
-    Own measures: "right", whether the network gives ``target``; "contrast", of mosaics, half of
-    what the target's cell gains and the other's loses when the target is explained instead of the
-    other's class; "answer kept", the share of the noisy pictures that the network still gives
-    ``target``; "stability", the correlation of the maps of two halves of the most samples; "error",
-    ‖A − A₅₀‖₁ / ‖A₅₀‖₁, against the most steps; "gap", the completeness gap as a share of the rise.
+    Own measures: "right", whether the network gives ``target``; "contrast", of mosaics and the
+    settings ``paired``, half of what the target's cell gains and the other's loses when the target
+    is explained instead of the other's class; "answer kept", the share of the noisy pictures that
+    the network still gives ``target``; "stability", the correlation of the maps of two halves of
+    the most samples; "error", ‖A − A₅₀‖₁ / ‖A₅₀‖₁, against the most steps; "gap", the completeness
+    gap as a share of the rise.
     """
     maps, own = _maps(model, images, target, seeds, **sizes)
     own["gradient"] = {"right": (logits_of(model, images.pixels).argmax(1) == target).float()}
@@ -65,8 +66,8 @@ def headlines(model, images, target, seeds, *, hidden=("mean",), **sizes):
             kept = retained_accuracy(model, images.pixels, values, HIDDEN["highest"], **how)
             row[f"highest hidden, {fill}"] = kept.float().mean(1)
     if "other" in images.labels:  # one network, and another of the grid's classes
-        others, _ = _maps(model, images, images.labels["other"], seeds, only=PAIRED, **sizes)
-        for name in [name for name in PAIRED if others[name] is not None]:
+        others, _ = _maps(model, images, images.labels["other"], seeds, only=paired, **sizes)
+        for name in [name for name in paired if others[name] is not None]:
             there = [relevance_mass(others[name], masks[suffix]) for suffix in ("", " other")]
             row = found[name]
             row["contrast"] = (row["mass"] - row["mass other"] + there[1] - there[0]) / 2

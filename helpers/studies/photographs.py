@@ -26,7 +26,7 @@ from helpers.measures.controls import cascade, random_map, sobel
 from helpers.measures.faithfulness import retained_accuracy
 from helpers.measures.quality import rank_correlation
 from helpers.noise import draw_field
-from helpers.studies.headlines import TIES, headlines
+from helpers.studies.headlines import headlines
 from helpers.studies.steps import relative_gap, rise_from, size
 
 NETWORKS = ("efficientnet_lite0", "squeezenet1_1")
@@ -34,11 +34,11 @@ SCENES = ("scenes", "scenes-letters")  # mosaics of them, to try mosaics where t
 STRENGTHS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.3)
 RULES = ("midpoint", "left", "gauss_legendre")
 STEPS = (5, 20, 50)
-N_DENSE = 200
+N_DENSE = 128
 FILLS = ("mean", "imputed")
 # of ``headlines``: a gradient of a mosaic takes half a second
-SHORT = dict(n=8, strengths=(TIES, 0.02, 0.05, 0.15), distributions=("uniform",), counts=(3, 8, 16))
-SHORT |= dict(steps=(5, 20))
+SHORT = dict(n=8, strengths=(0.02, 0.05, 0.15), distributions=("uniform",), counts=(3, 4, 8))
+SHORT |= dict(steps=(5, 16), paired=("gradient", "SmoothGrad 5 %", "IG black", "IG mean"))
 HIDDEN = {"lowest": (0.5, 0.8), "highest": (0.05, 0.2)}  # shares of the pixels
 METHODS = {
     "gradient": saliency,
@@ -177,10 +177,10 @@ def _field(pixels, seeds, index):
 
 # name -> (function, number of pictures, split, networks, where each network's pictures come from)
 STUDIES = {
-    "photos_mosaics": (partial(headlines, hidden=(), **SHORT), 40, "", NETWORKS, mosaics),
+    "photos_mosaics": (partial(headlines, hidden=(), **SHORT), 30, "", NETWORKS, mosaics),
     "scenes_mosaics": (partial(headlines, hidden=(), **SHORT), 60, "", SCENES, scene_mosaics),
     "photos_noise": (photos_noise, 100, "", NETWORKS, photographs),
-    "photos_steps": (photos_steps, 30, "", NETWORKS, photographs),
-    "photos_hiding": (photos_hiding, 40, "", NETWORKS, photographs),
+    "photos_steps": (photos_steps, 20, "", NETWORKS, photographs),
+    "photos_hiding": (photos_hiding, 30, "", NETWORKS, photographs),
     "photos_randomisation": (photos_randomisation, 20, "", NETWORKS, photographs),
 }

@@ -290,6 +290,24 @@ class TestLoad:
                 assert found.has(measure, setting) or by_network.any()
 
 
+def _everywhere():
+    for name, study in studies.STUDIES.items():
+        kinds = sum(len(models.training_seeds(network)) for network in study.networks)
+        yield from ((name, seed) for seed in range(kinds))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "seed"), _everywhere())
+def test_every_network_finds_again_what_is_stored(name, seed):
+    """A picture of each network and training seed: ``recompute`` goes round with ``seed``."""
+    if not (models.DATA / f"study-{name}.npz").is_file():
+        pytest.skip(f"study-{name}.npz is not there: python -m helpers studies {name}")
+    try:
+        recompute(load_results(name), n=1, seed=seed)
+    except (FileNotFoundError, WeightsNotFoundError) as error:
+        pytest.skip(str(error))
+
+
 class TestFrame:
     def test_a_row_for_each_value(self, world, results):
         table = results.frame()

@@ -15,6 +15,7 @@ SMOOTH = "SmoothGrad 15 %"
 WORLDS = {"headlines": "", "headlines_strong": ", strong background"}
 WORLDS |= {"scenes_mosaics": ", mosaics", "photos_mosaics": ", mosaics"}
 CONTROLS = ("random", "Sobel", "|x − mean|", "random network")
+REAL = {"efficientnet_lite0": "EfficientNet-Lite0", "squeezenet1_1": "SqueezeNet"}
 RESAMPLES = 1000
 
 
@@ -64,6 +65,8 @@ FINDINGS = [
         ),
         ("absolute values against the mean", "mass", _less("mass", "mean abs", SMOOTH)),
         ("uniform noise against normal", "mass", _less("mass", f"{SMOOTH}, uniform", SMOOTH)),
+        ("three samples against many", "mass", _less("mass", f"{SMOOTH}, n = 3", SMOOTH)),
+        ("IG from black against the gradient", "mass", _less("mass", "IG black", "gradient")),
         ("IG from the mean colour against black", "mass", _less("mass", "IG mean", "IG black")),
         ("IG from blur against black", "mass", _less("mass", "IG blur", "IG black")),
         ("IG from the mean colour against blur", "mass", _less("mass", "IG mean", "IG blur")),
@@ -128,24 +131,24 @@ def agreement(network, *, seed=0) -> Estimate:
 
 
 def in_short(title) -> str:
-    """One line for an assignment: what its finding is on the other networks and on photographs, of
-    the finding that begins with ``title``."""
-    (row,) = (row for name, row in findings().items() if name.startswith(title))
-
-    def said(*networks, whole=False):
-        there = [row[network].overall for network in networks if network in row]
-        return [str(one) if whole else f"{one.mean:.3f}" for one in there]
-
-    benchmark = [name for name in row if "," not in name and recipe_name(name)]
-    shipped = [name for name in benchmark if name in ("scenes", "scenes-letters")]
-    other = [name for name in benchmark if recipe_name(name) != "both"]
-    means = [row[network].overall.mean for network in other]
-    parts = [f"{' and '.join(said(*shipped))} on the benchmark's shapes and letters"]
-    parts += [f"{min(means):.3f} to {max(means):.3f} where networks were trained otherwise"]
-    parts += [f"{one} with attention" for one in said("scenes-attention")]
-    for network, name in (
-        ("efficientnet_lite0", "EfficientNet-Lite0"),
-        ("squeezenet1_1", "SqueezeNet"),
-    ):
-        parts += [f"{one} for {name}" for one in said(f"{network}, mosaics", whole=True)]
-    return ", ".join(parts[:3]) + "; on mosaics of photographs " + " and ".join(parts[3:])
+    """One line for an assignment: the finding that begins with ``title``, on every kind of network
+    and on photographs."""
+    ((name, row),) = ((name, row) for name, row in findings().items() if name.startswith(title))
+    mean = {network: f"{estimate.overall.mean:.3f}" for network, estimate in row.items()}
+    otherwise = sorted(
+        (estimate.overall.mean, mean[network])
+        for network, estimate in row.items()
+        if "," not in network and recipe_name(network) in ("plain", "noise", "consistent")
+    )
+    said = [
+        f"{mean['scenes']} and {mean['scenes-letters']} on the benchmark's shapes and letters",
+        f"{otherwise[0][1]} to {otherwise[-1][1]} where networks were trained otherwise",
+    ]
+    if "scenes-attention" in row:
+        said += [f"{mean['scenes-attention']} with attention"]
+    photographs = [
+        f"{row[f'{network}, mosaics'].overall} for {called}"
+        for network, called in REAL.items()
+        if f"{network}, mosaics" in row
+    ]
+    return f"{name}: {', '.join(said)}; on mosaics of photographs {' and '.join(photographs)}"

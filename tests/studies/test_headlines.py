@@ -196,10 +196,10 @@ class TestFindings:
         }
         monkeypatch.setattr(module, "findings", lambda: {"one (mass)": row, "two (mass)": {}})
         assert module.in_short("one") == (
-            "0.100 and -0.200 on the benchmark's shapes and letters, -0.400 to 0.300 where "
-            "networks were trained otherwise, 0.500 with attention; on mosaics of photographs "
-            "0.700 [0.690, 0.710] for EfficientNet-Lite0 and -0.800 [-0.810, -0.790] for "
-            "SqueezeNet"
+            "one (mass): 0.100 and -0.200 on the benchmark's shapes and letters, -0.400 to 0.300 "
+            "where networks were trained otherwise, 0.500 with attention; on mosaics of "
+            "photographs 0.700 [0.690, 0.710] for EfficientNet-Lite0 and -0.800 [-0.810, -0.790] "
+            "for SqueezeNet"
         )
 
 

@@ -1,0 +1,31 @@
+"""What assignments say of other networks and of photographs is what was measured."""
+
+import re
+
+import nbformat
+import pytest
+from tolerant import disagreement
+
+from helpers.course.run import ROOT
+from helpers.studies.findings import in_short
+
+LINES = {
+    "00_start_here": "IG from black against the gradient",
+    "smoothgrad_1_method": "noise of 15 % against the gradient",
+    "smoothgrad_2_noise_strength": "noise of 5 % against the gradient",
+    "smoothgrad_3_sample_count": "three samples against many",
+    "smoothgrad_4_noise_distribution": "uniform noise against normal",
+    "smoothgrad_5_aggregation": "mean of squares against the gradient squared",
+    "ig_1_method": "IG from black against the gradient",
+    "ig_2_baseline": "IG from the mean colour against black",
+    "ig_3_steps": "five steps against many",
+    "ig_4_quality": "guided backprop against the gradient",
+}
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_the_line_of_findings_elsewhere(name):
+    notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+    text = "\n".join(cell.source for cell in notebook.cells)
+    (said,) = re.findall(r"^\*Elsewhere\* \(\[findings\]\(.*?\)\), (.*)\.$", text, re.MULTILINE)
+    assert not disagreement(in_short(LINES[name]), said)

@@ -134,7 +134,7 @@ def in_short(title) -> str:
     """One line for an assignment: the finding that begins with ``title``, on every kind of network
     and on photographs."""
     ((name, row),) = ((name, row) for name, row in findings().items() if name.startswith(title))
-    mean = {network: f"{estimate.overall.mean:.3f}" for network, estimate in row.items()}
+    mean = {network: f"{estimate.overall.mean:z.3f}" for network, estimate in row.items()}
     otherwise = sorted(
         (estimate.overall.mean, mean[network])
         for network, estimate in row.items()

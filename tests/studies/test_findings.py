@@ -7,7 +7,8 @@ import pytest
 from tolerant import disagreement
 
 from helpers.course.run import ROOT
-from helpers.studies.findings import in_short
+from helpers.studies import findings as module
+from helpers.studies.findings import findings, in_short
 
 LINES = {
     "00_start_here": "IG from black against the gradient",
@@ -23,8 +24,14 @@ LINES = {
 }
 
 
+@pytest.fixture(scope="module")
+def found():
+    return findings()
+
+
 @pytest.mark.parametrize("name", LINES)
-def test_the_line_of_findings_elsewhere(name):
+def test_the_line_of_findings_elsewhere(name, found, monkeypatch):
+    monkeypatch.setattr(module, "findings", lambda: found)
     notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
     text = "\n".join(cell.source for cell in notebook.cells)
     (said,) = re.findall(r"^\*Elsewhere\* \(\[findings\]\(.*?\)\), (.*)\.$", text, re.MULTILINE)

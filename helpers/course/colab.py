@@ -107,6 +107,12 @@ def stamp(notebook, name, repository=None, revision=None):
     return notebook
 
 
+def name_of(path) -> str:
+    """A notebook's path in notebooks/, which is its name in Colab; elsewhere its file's name."""
+    path, home = path.resolve(), ROOT / "notebooks"
+    return path.relative_to(home).as_posix() if path.is_relative_to(home) else path.name
+
+
 def install_missing() -> list[str]:
     """Install what the notebooks import and is not there, moving nothing that is; the requirements
     that were installed."""
@@ -166,8 +172,8 @@ def main(arguments=None):
         )
     }
     for path in sorted((ROOT / "notebooks").rglob("*.ipynb")):
-        name = path.relative_to(ROOT / "notebooks").as_posix()
-        texts[path] = nbformat.writes(stamp(nbformat.read(path, as_version=4), name)) + "\n"
+        notebook = stamp(nbformat.read(path, as_version=4), name_of(path))
+        texts[path] = nbformat.writes(notebook) + "\n"
     for path, text in texts.items():
         with written_whole(path) as whole:
             whole.write_text(text, encoding="utf-8")

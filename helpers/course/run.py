@@ -28,7 +28,7 @@ from helpers.attribution.integrated_gradients import integrated_gradients
 from helpers.attribution.smoothgrad import smoothgrad
 from helpers.benchmark.images import SOURCES, load_images
 from helpers.benchmark.models import DATA, load_model
-from helpers.course.colab import ROOT, stamp
+from helpers.course.colab import ROOT, name_of, stamp
 from helpers.display.plotting import color_limits, outline, reduced, show_map, show_pixels
 from helpers.evaluate import logits_of
 from helpers.files import written_whole
@@ -253,7 +253,7 @@ def main(arguments=None):
         failed = [result for result in results if result["error"]]
         if arguments.in_place and not failed:
             for path in notebooks:
-                notebook = stamp(nbformat.read(out / path.name, as_version=4), path.name)
+                notebook = stamp(nbformat.read(out / path.name, as_version=4), name_of(path))
                 _write(path, nbformat.writes(notebook) + "\n")
             if not arguments.notebooks:
                 write_overview(DATA / "overview.png")

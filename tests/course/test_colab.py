@@ -13,7 +13,7 @@ import nbformat
 import pytest
 
 from helpers.course import colab
-from helpers.course.colab import ROOT, badge, bootstrap, install_missing, origin, stamp
+from helpers.course.colab import ROOT, badge, bootstrap, install_missing, name_of, origin, stamp
 from helpers.course.run import to_html
 
 NOTEBOOKS = {
@@ -38,6 +38,11 @@ def test_every_notebook_carries_the_current_bootstrap_and_badge(name):
     ), AGAIN
     before = nbformat.writes(notebook)
     assert nbformat.writes(stamp(notebook, name)) == before
+
+
+def test_a_notebook_is_named_by_its_place_here_and_by_its_file_elsewhere(tmp_path):
+    assert [name_of(path) for path in NOTEBOOKS.values()] == list(NOTEBOOKS)
+    assert name_of(tmp_path / "evidence" / "a.ipynb") == "a.ipynb"
 
 
 def test_the_address_stands_in_one_place():

@@ -342,7 +342,7 @@ class TestNoiseStrength:
             assert_same(found[setting], row)
         gradients.clear()
         low_contrast(tiny_classifier, images[0], target[:1], SEEDS[:1])
-        assert len(gradients) == 1 + 7 * 25  # unclipped alone
+        assert len(gradients) == 1 + 9 * 25  # unclipped alone
 
 
 # --- sample count

@@ -297,7 +297,7 @@ def _everywhere():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "seed"), _everywhere())
+@pytest.mark.parametrize(("name", "seed"), list(_everywhere()))
 def test_every_network_finds_again_what_is_stored(name, seed):
     """A picture of each network and training seed: ``recompute`` goes round with ``seed``."""
     if not (models.DATA / f"study-{name}.npz").is_file():

@@ -6,12 +6,12 @@ import nbformat
 import pytest
 from tolerant import disagreement
 
+from helpers.course.grading.repair import is_solution
 from helpers.course.run import ROOT
 from helpers.studies import findings as module
 from helpers.studies.findings import findings, in_short
 
 LINES = {
-    "00_start_here": "IG from black against the gradient",
     "smoothgrad_1_method": "noise of 15 % against the gradient",
     "smoothgrad_2_noise_strength": "noise of 5 % against the gradient",
     "smoothgrad_3_sample_count": "three samples against many",
@@ -34,5 +34,8 @@ def test_the_line_of_findings_elsewhere(name, found, monkeypatch):
     monkeypatch.setattr(module, "findings", lambda: found)
     notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
     text = "\n".join(cell.source for cell in notebook.cells)
+    assert any("*Elsewhere*" in cell.source and is_solution(cell) for cell in notebook.cells), (
+        "the students' edition would give it away"
+    )
     (said,) = re.findall(r"^\*Elsewhere\* \(\[findings\]\(.*?\)\), (.*)\.$", text, re.MULTILINE)
     assert not disagreement(in_short(LINES[name]), said)

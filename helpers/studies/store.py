@@ -95,21 +95,23 @@ class Results:
             for label, network in rows.items()
         }
 
-    def table(self, measures, network=None, settings=None) -> str:
-        """A line for each setting: the mean over training seeds and pictures of each measure, with
-        its 95 % interval; "–" where it has none."""
-        settings = [str(setting) for setting in (self.settings if settings is None else settings)]
-        width = max(map(len, settings))
-        lines = [" " * width + "".join(f"{measure:>24}" for measure in measures)]
-        for setting in settings:
-            cells = (
-                str(self.estimate(measure, setting, network).overall)
-                if self.has(measure, setting)
-                else "–"
-                for measure in measures
-            )
-            lines.append(f"{setting:{width}}" + "".join(f"{cell:>24}" for cell in cells))
-        return "\n".join(lines)
+    def table(self, measures, network=None, settings=None) -> dict:
+        """{setting: {measure: SeedEstimate, None where it has none}}, the rows that
+        ``display.tables.table`` takes; ``measures`` and ``settings`` as lists, or as dicts {name:
+        what it is called there}."""
+        titles, labels = (
+            names if isinstance(names, dict) else {name: name for name in names}
+            for names in (measures, self.settings if settings is None else settings)
+        )
+        return {
+            label: {
+                title: self.estimate(measure, setting, network)
+                if self.has(measure, str(setting))
+                else None
+                for measure, title in titles.items()
+            }
+            for setting, label in labels.items()
+        }
 
     def frame(self):
         """One long table, a ``pandas.DataFrame`` with a row for each value: network, recipe, seed,

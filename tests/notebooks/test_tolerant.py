@@ -84,18 +84,27 @@ def test_a_cell_may_have_a_tolerance_of_its_own():
 
 
 def test_nbval_compares_so(tmp_path):
-    """A notebook that prints otherwise than was stored, in its guarded cells and in one other."""
+    """A notebook that prints otherwise than was stored, in its guarded cells and in one other; of
+    tables the text alone counts."""
+    shown = {"text/plain": "mass\na  0.44", "text/html": "<td>0.44</td>"}
+    shows = f"from IPython.display import display\ndisplay({shown}, raw=True)"
     cells = {
         "near": ("print('mass  0.426 of 300')", "mass 0.425 of 300\n", {}),
         "far": ("print('mass 0.432 of 300')", "mass 0.425 of 300\n", {}),
         "word": ("print('AUC 0.425 of 300')", "mass 0.425 of 300\n", {}),
         "missing": ("print('mass 0.425')", "mass 0.425\nAUC 0.1\n", {}),
         "loose": ("print('mass 0.430')", "mass 0.425\n", {"tolerance": {"absolute": 0.01}}),
+        "table": (shows, ("mass\na  0.43", "<td>0.43</td>"), {}),
+        "table far": (shows, ("mass\na  0.46", "<td>0.44</td>"), {}),
         "not guarded": ("print('mass 0.430')", "mass 0.425\n", {"tags": []}),
     }
     notebook = nbformat.v4.new_notebook()
     for source, stored, metadata in cells.values():
-        output = nbformat.v4.new_output("stream", name="stdout", text=stored)
+        if isinstance(stored, str):
+            output = nbformat.v4.new_output("stream", name="stdout", text=stored)
+        else:
+            data = dict(zip(("text/plain", "text/html"), stored, strict=True))
+            output = nbformat.v4.new_output("display_data", data=data)
         metadata = {"tags": ["nbval-check-output"]} | metadata
         cell = nbformat.v4.new_code_cell(
             source, outputs=[output], metadata=metadata, execution_count=1
@@ -119,6 +128,6 @@ def test_nbval_compares_so(tmp_path):
         for name, case in zip(cells, cases, strict=True)
         if case.find("failure") is not None
     }
-    assert set(failed) == {"far", "word", "missing"}, failed
+    assert set(failed) == {"far", "word", "missing", "table far"}, failed
     assert "0.425 and 0.432 differ by more than 0.0021" in failed["far"]
     assert "other words" in failed["word"] and "found None" in failed["missing"]

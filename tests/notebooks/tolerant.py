@@ -9,6 +9,8 @@ Another processor, number of threads or version of torch rounds otherwise, so a 
 - a number without one is a count or a setting, and agrees exactly;
 - a cell's metadata may say otherwise: ``"tolerance": {"absolute": 0.02}`` (as printed, in place of
   the units) or ``"relative"`` for its decimals, ``"count": 1`` for its counts.
+
+A table is compared as the text that it has beside its HTML.
 """
 
 import re
@@ -68,6 +70,7 @@ def pytest_itemcollected(item):
     if isinstance(item, IPyNbCell):
         item.sanitize = partial(Printed, tolerance=item.cell.metadata.get("tolerance", {}))
         item.output_timeout = PATIENCE
+        item.parent.skip_compare = {*item.parent.skip_compare, "text/html"}
 
 
 def pytest_assertrepr_compare(left, right):

@@ -541,7 +541,8 @@ class TestMeasureHere:
             [30_000, 30_001, 30_002]
         ] and found.pictures.tolist() == [0, 1, 2]
         assert found.of("own", "b").tolist() == [[7, 7, 7]] and np.isnan(found.of("own", "a")).all()
-        assert not found.has("contrast") and found.table(["contrast"]).endswith("–")
+        assert not found.has("contrast")
+        assert found.table(["contrast"]) == {"a": {"contrast": None}, "b": {"contrast": None}}
         with pytest.raises(ValueError, match="two networks, found network alone"):
             found.contrast("a")
 
@@ -650,15 +651,21 @@ class TestResults:
         found = made_up(
             mass=mass, own=np.where(np.arange(2)[:, None] == 1, np.full((2, 3, 2, 12), 7.0), np.nan)
         )
-        assert found.table(["mass", "own", "none"]).splitlines() == [
-            " " * 11 + f"{'mass':>24}{'own':>24}{'none':>24}",
-            "0.1        " + f"{'0.250 [0.250, 0.250]':>24}{'–':>24}{'–':>24}",
-            "0.2 clipped" + f"{'0.500 [0.500, 0.500]':>24}{'7.000 [7.000, 7.000]':>24}{'–':>24}",
-        ]
-        one = found.table(["mass"], "scenes-letters", ["0.2 clipped"])
-        assert one.split() == ["mass", "0.2", "clipped", "0.250", "[0.250,", "0.250]"]
-        contrast = found.estimate("contrast", 0.1).overall
-        assert str(contrast) in found.table(["contrast"], settings=[0.1])
+        rows = found.table(["mass", "own", "none"])
+        assert list(rows) == ["0.1", "0.2 clipped"]
+        assert rows["0.1"] == {
+            "mass": found.estimate("mass", "0.1"),
+            "own": None,
+            "none": None,
+        }
+        assert rows["0.2 clipped"]["own"].overall.mean == 7
+        named = found.table({"mass": "share"}, "scenes-letters", {"0.2 clipped": "strong"})
+        assert named == {
+            "strong": {"share": found.estimate("mass", "0.2 clipped", "scenes-letters")}
+        }
+        assert found.table(["contrast"], settings=[0.1]) == {
+            0.1: {"contrast": found.estimate("contrast", 0.1)}
+        }
 
     def test_few_pictures_have_no_interval(self):
         values = np.arange(18.0).reshape(2, 9)

@@ -1,9 +1,11 @@
 """Figures of pictures, maps and estimates. Every function returns (figure, axes) and leaves showing
-it to the caller."""
+it to the caller. Each figure carries a text for those who do not see it, ``figure.alt``."""
 
+import io
 import textwrap
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from numbers import Real
 
 import matplotlib.pyplot as plt
@@ -34,10 +36,103 @@ COLORS = (
 )
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 SCALES = ("map", "row", "figure")
+FEWEST, MOST = 8, 60  # words of an alt text
+COLOURS_SAY = {
+    "signed": "red raises the logit, blue lowers it, white is zero",
+    "unsigned": "bright is large, dark is zero",
+}
+
+
+def describe(figure, alt):
+    """Give a figure an alt text: a notebook shows it where the picture cannot be seen, and a page
+    made of the notebook reads it aloud.
+
+    Args:
+        alt: what the figure compares, in eight words or more; kept as ``figure.alt``.
+
+    Raises:
+        TypeError, ValueError: no text, or one of fewer words.
+    """
+    if not isinstance(alt, str):
+        raise TypeError(f"the alt text must be a text, found {type(alt).__name__}")
+    alt = " ".join(alt.split())
+    if len(alt.split()) < FEWEST:
+        raise ValueError(
+            f"the alt text must say what the figure compares, in {FEWEST} words or more; "
+            f"found {alt!r}"
+        )
+    figure.alt = alt
+    figure._repr_mimebundle_ = partial(_bundle, figure)  # IPython asks for it first
+
+
+def _bundle(figure, include=None, exclude=None):
+    """A figure as a notebook stores it: (data by MIME type, metadata)."""
+    data, metadata = {"text/plain": figure.alt}, {"image/png": {"alt": figure.alt}}
+    if not _drawn_by_ipython(figure):
+        data["image/png"] = _png(figure)
+    return data, metadata
+
+
+def _drawn_by_ipython(figure):
+    """Whether IPython has a printer of its own for figures as PNG, the inline backend's: it is
+    called in any case, and its picture is the one that is shown."""
+    try:
+        from IPython import get_ipython
+
+        get_ipython().display_formatter.formatters["image/png"].lookup(figure)
+    except (ImportError, AttributeError, KeyError):
+        return False
+    return True
+
+
+def _png(figure):
+    """The bytes that the inline backend would show."""
+    try:
+        from IPython.core.pylabtools import print_figure
+        from matplotlib_inline.config import InlineBackend
+    except ImportError:
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=figure.dpi, bbox_inches="tight")
+        return buffer.getvalue()
+    return print_figure(figure, **InlineBackend.instance().print_figure_kwargs)
+
+
+def plain(text):
+    """A title as it is read: one line, LaTeX without its signs."""
+    return " ".join(str(text).translate({ord(sign): None for sign in "$\\{}"}).split())
+
+
+def named(names, most=14):
+    """Names in a row, as many as fit into so many words: "a, b and 3 more"."""
+    names = [name for name in dict.fromkeys(map(plain, names)) if name]
+    kept, words = [], 0
+    for name in names:
+        words += len(name.split())
+        if kept and words > most:
+            break
+        kept.append(textwrap.shorten(name, 80, placeholder="…"))
+    if rest := len(names) - len(kept):
+        return f"{', '.join(kept)} and {rest} more"
+    return " and ".join([*([", ".join(kept[:-1])] if kept[1:] else []), *kept[-1:]])
+
+
+def alt_of(*sentences):
+    """An alt text of sentences, the empty ones left out, cut off where it would be too long."""
+    words = " ".join(f"{s[0].upper()}{s[1:]}." for s in sentences if s).split()
+    return " ".join(words) if len(words) <= MOST else f"{' '.join(words[:MOST])}…"
 
 
 def plot_maps(
-    pixels, maps, *, how="signed", scale="map", percentile=99.0, mask=None, titles=None, cell=None
+    pixels,
+    maps,
+    *,
+    how="signed",
+    scale="map",
+    percentile=99.0,
+    mask=None,
+    titles=None,
+    cell=None,
+    alt=None,
 ):
     """A grid: a row for each picture, the picture first, then a column for each map.
 
@@ -55,6 +150,7 @@ def plot_maps(
             between words.
         cell: width of a panel in inches; None for 1.7, or less where the figure would be wider than
             11 inches.
+        alt: the alt text, see ``describe``; None for one that names pictures, columns and colours.
 
     Returns:
         (figure, axes), axes of shape (N, 1 + number of maps).
@@ -117,6 +213,19 @@ def plot_maps(
         meaning = "attribution, signed" if how == "signed" else "attribution, its size"
         bar.set_label(f"{meaning}\n1 = {of} {percentile:g}th percentile", fontsize=8)
         bar.ax.tick_params(labelsize=8)
+    if alt is None:
+        pictures = "one picture" if rows == 1 else f"{rows} pictures, one a row"
+        which = f": {named(titles)}" if titles is not None and any(titles) else ""
+        alt = (
+            alt_of(
+                f"{pictures}{which}",
+                f"beside the input its maps, by column: {named(shown, 20)}",
+                COLOURS_SAY[how],
+            )
+            if shown
+            else alt_of(f"{pictures}{which}", "Shown as the network gets them, without maps")
+        )
+    describe(figure, alt)
     return figure, axes
 
 
@@ -257,7 +366,16 @@ def outline(ax, mask):
 
 
 def plot_settings(
-    results, *, xlabel="", ylabel="", references=None, span=None, log="", width=3.4, height=2.7
+    results,
+    *,
+    xlabel="",
+    ylabel="",
+    references=None,
+    span=None,
+    log="",
+    width=3.4,
+    height=2.7,
+    alt=None,
 ):
     """A measure against a setting: a panel for each measure, a line for each series (a network,
     say).
@@ -274,6 +392,7 @@ def plot_settings(
         span: {label: (low, high)}, a range of settings to be shaded.
         log: the axes with a logarithmic scale: "", "x", "y" or "xy".
         width, height: of a panel's axes, in inches, roughly.
+        alt: the alt text, see ``describe``; None for one that names measures, settings and series.
 
     Returns:
         (figure, axes), axes (number of panels,).
@@ -352,10 +471,23 @@ def plot_settings(
         figure.draw_without_rendering()
         for ax in axes:
             _spread(ax)
+    if alt is None:
+        tried = list(
+            dict.fromkeys(s for panel in results.values() for by in panel.values() for s in by)
+        )
+        lines = list(dict.fromkeys(name for by in references.values() for name in by))
+        alt = alt_of(
+            f"{_measures(results, ylabel)} against {named(_texts(xlabel)) or 'the setting'}: "
+            f"{named(tried, 8)}",
+            f"a colour for each of {named(names, 12)}" if len(names) > 1 else named(names, 12),
+            f"dashed lines: {named(lines, 8)}" if lines else "",
+            "means with 95 % intervals",
+        )
+    describe(figure, alt)
     return figure, axes
 
 
-def plot_forest(results, *, xlabel="", reference=0.0, width=3.4):
+def plot_forest(results, *, xlabel="", reference=0.0, width=3.4, alt=None):
     """Horizontal intervals, one line for each label: methods on a measure, or differences.
 
     Args:
@@ -364,6 +496,7 @@ def plot_forest(results, *, xlabel="", reference=0.0, width=3.4):
         xlabel: with the unit; a text, or {panel title: text}.
         reference: where to draw a vertical line: no difference, chance; None for no line.
         width: of a panel's axes in inches, roughly.
+        alt: the alt text, see ``describe``; None for one that names measures and labels.
 
     Returns:
         (figure, axes), axes (number of panels,). The dot is the mean, the bar its 95 % interval, a
@@ -392,7 +525,24 @@ def plot_forest(results, *, xlabel="", reference=0.0, width=3.4):
     axes[0].set_yticks(range(len(labels)), labels)
     axes[0].set_ylim(len(labels) - 0.4, -0.6)
     _add_legend(figure, axes)
+    if alt is None:
+        alt = alt_of(
+            f"{_measures(panels, xlabel)}, a line for each of {named(labels, 24)}",
+            "a dot is a mean, its bar the 95 % interval",
+            "" if reference is None else f"the dashed line is {reference:g}",
+        )
+    describe(figure, alt)
     return figure, axes
+
+
+def _texts(label):
+    """The texts of an axis label, one or one a panel."""
+    return list(label.values()) if isinstance(label, dict) else [label]
+
+
+def _measures(panels, label):
+    """What the panels of a chart show: their titles, or else what their axis says."""
+    return named(panels) or named(_texts(label)) or "estimates"
 
 
 def _panels(n, width, height, most, **options):

@@ -1,6 +1,10 @@
 """Figures: all input draws without a warning, zero is white, scales are shared as said, display
 changes no map, and what an estimate holds is what is drawn."""
 
+import io
+import pickle
+import sys
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -9,12 +13,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell, new_notebook
+from PIL import Image
 
 from helpers.attribution.gradients import REDUCTIONS, reduce_channels
 from helpers.display.plotting import (
     COLORS,
     SCALES,
     color_limits,
+    describe,
     outline,
     plot_forest,
     plot_maps,
@@ -600,3 +608,134 @@ def test_a_legend_that_is_wider_than_the_figure_breaks_into_lines():
     )
     box = figure.legends[0].get_window_extent()
     assert box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
+
+
+# --- alt texts
+
+
+def _titles(n):
+    return {f"a long title of column number {i}": _maps() for i in range(n)}
+
+
+@pytest.mark.parametrize(
+    ("draw", "said"),
+    [
+        (
+            lambda **more: plot_maps(
+                _pixels(), {"gradient": _maps(), "SmoothGrad\nσ = 0.1": _maps()}, **more
+            ),
+            "2 pictures, one a row. Beside the input its maps, by column: gradient and "
+            "SmoothGrad σ = 0.1. Red raises the logit, blue lowers it, white is zero.",
+        ),
+        (
+            lambda **more: plot_maps(
+                _pixels(1), {r"$\sigma = 5$ %": _maps(1)}, how="unsigned", titles=["a cup"], **more
+            ),
+            "One picture: a cup. Beside the input its maps, by column: sigma = 5 %. Bright is "
+            "large, dark is zero.",
+        ),
+        (
+            lambda **more: plot_maps(_pixels(), {}, titles=["a cup", "a rocket"], **more),
+            "2 pictures, one a row: a cup and a rocket. Shown as the network gets them, "
+            "without maps.",
+        ),
+        (
+            lambda **more: plot_settings(
+                {"relevance mass": _curves()},
+                xlabel="noise σ",
+                references={"relevance mass": {"chance": 0.2}},
+                **more,
+            ),
+            "Relevance mass against noise σ: 0.2, 0.0 and 0.1. A colour for each of scenes and "
+            "scenes-letters. Dashed lines: chance. Means with 95 % intervals.",
+        ),
+        (
+            lambda **more: plot_forest(
+                {"SmoothGrad": _estimate(0.1), "gradient": _seeded(0.3)}, xlabel="AUC", **more
+            ),
+            "AUC, a line for each of SmoothGrad and gradient. A dot is a mean, its bar the 95 % "
+            "interval. The dashed line is 0.",
+        ),
+    ],
+)
+def test_an_alt_text_says_what_is_compared_unless_another_is_given(draw, said):
+    assert draw()[0].alt == said
+    own = "Noise of one, five and thirty per cent on one picture"
+    assert draw(alt=own)[0].alt == own
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: plot_maps(_pixels(), _titles(9), titles=["a picture with a long name"] * 2),
+        lambda: plot_maps(_pixels(1), {"a": _maps(1)}),
+        lambda: plot_maps(_pixels(1), {}),
+        lambda: plot_settings({"": {"": {0: _estimate(0.1)}}}),
+        lambda: plot_settings(
+            {f"panel number {i} of the figure": _curves() for i in range(9)},
+            references={"panel number 0 of the figure": dict.fromkeys(map(str, range(20)), 0.1)},
+        ),
+        lambda: plot_forest({"a": _estimate(0.1)}, reference=None),
+        lambda: plot_forest({f"an estimate of method {i}": _estimate(0.1) for i in range(30)}),
+    ],
+)
+def test_an_alt_text_has_eight_to_sixty_words(draw):
+    alt = draw()[0].alt
+    assert 8 <= len(alt.split()) <= 60 and "…" not in alt, alt
+
+
+def test_an_alt_text_too_short_to_say_something_is_an_error():
+    figure = plt.figure()
+    with pytest.raises(ValueError, match="in 8 words or more; found 'three maps'"):
+        describe(figure, "three maps")
+    with pytest.raises(TypeError, match="must be a text, found Figure"):
+        describe(figure, figure)
+    describe(figure, "one two three\n  four five six seven eight")
+    assert figure.alt == "one two three four five six seven eight"
+
+
+def test_without_ipython_a_figure_is_the_same_picture(monkeypatch):
+    figure, _ = plot_maps(_pixels(1), {"a": _maps(1)})
+    figure.set_layout_engine("none")  # it moves a little at every drawing
+    data, metadata = figure._repr_mimebundle_()
+    assert metadata == {"image/png": {"alt": figure.alt}} and data["text/plain"] == figure.alt
+    monkeypatch.setitem(sys.modules, "IPython", None)
+    monkeypatch.setitem(sys.modules, "IPython.core.pylabtools", None)
+    bare = figure._repr_mimebundle_()[0]["image/png"]
+    pictures = [np.asarray(Image.open(io.BytesIO(png))) for png in (data["image/png"], bare)]
+    np.testing.assert_array_equal(*pictures)
+
+
+def test_a_described_figure_can_be_stored_and_read_back():
+    figure, _ = plot_maps(_pixels(1), {"a": _maps(1)})
+    again = pickle.loads(pickle.dumps(figure))
+    assert again.alt == figure.alt and again._repr_mimebundle_()[0]["text/plain"] == figure.alt
+
+
+def test_a_notebook_stores_the_alt_text_beside_the_picture_of_the_inline_backend(tmp_path):
+    draw = """import matplotlib.pyplot as plt, torch
+from helpers.display.plotting import plot_maps
+torch.manual_seed(0)
+pixels, maps = torch.rand(1, 3, 8, 8), {"gradient": torch.randn(1, 3, 8, 8)}
+figure, axes = plot_maps(pixels, maps)
+"""
+    ways = [
+        draw,  # shown by the backend at the cell's end
+        f"{draw}plt.show()",
+        f"{draw}plt.close()\nfigure",
+    ]
+    alone = [way.replace("maps)\n", "maps)\ndel figure._repr_mimebundle_\n") for way in ways]
+    notebook = new_notebook(cells=list(map(new_code_cell, ways + alone)))
+    NotebookClient(notebook, kernel_name="python3", timeout=600).execute(cwd=str(tmp_path))
+    outputs = [output for cell in notebook.cells for output in cell.outputs]
+    assert len(outputs) == 6
+    said = (
+        "One picture. Beside the input its maps, by column: gradient. Red raises the logit, "
+        "blue lowers it, white is zero."
+    )
+    for ours, other in zip(outputs[:3], outputs[3:], strict=True):
+        assert ours.data["text/plain"] == said
+        assert ours.metadata == {"image/png": {"alt": said}}
+        assert ours.data["image/png"] == other.data["image/png"]
+        assert other.data["text/plain"].startswith("<Figure") and not other.metadata
+    assert "Text(" not in str(outputs)

@@ -30,7 +30,7 @@ LINES = {
     "benchmark": 2200,
     "measures": 1400,
     "studies": 1800,
-    "display": 1430,
+    "display": 1460,
     "course": 3850,
     "ground": 520,
 }

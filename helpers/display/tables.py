@@ -15,6 +15,20 @@ from helpers.measures.statistics import Comparison, Estimate, SeedEstimate
 
 WIDTH, WIDEST = 100, 46  # characters of a line of text, and of a column
 MISSING = "–"
+# What studies call a measure: what it is called on a page, and which side is better.
+MEASURES = {
+    "mass": ("share on the part ↑", "high"),
+    "mass +2": ("share, part + 2 px ↑", "high"),
+    "auc": ("pixel AUC ↑", "high"),
+    "auc +2": ("AUC, part + 2 px ↑", "high"),
+    "contrast": ("pair contrast ↑", "high"),
+    "lowest hidden, mean": ("keep test, mean fill ↑", "high"),
+    "lowest hidden, blur": ("keep test, blur fill ↑", "high"),
+    "highest hidden, mean": ("remove test, mean fill ↓", "low"),
+    "highest hidden, blur": ("remove test, blur fill ↓", "low"),
+    "stability": ("repeatability ↑", "high"),
+    "total variation": ("total variation ↓", "low"),
+}
 
 
 @dataclass(frozen=True, repr=False)
@@ -138,6 +152,15 @@ def table(rows, *, caption="", best=None, digits=2, fold=8) -> Table:
         bold |= {(k, column) for k, mean in shown.items() if mean == extreme(shown.values())}
     cells = {k: tuple(_text(row.get(c), places[c]) for c in columns) for k, row in named.items()}
     return Table(columns, cells, frozenset(bold), frozenset(numeric), caption, fold)
+
+
+def study_table(study, measures, network=None, settings=None, **how) -> Table:
+    """``table`` of some measures of a study (``Results.table``), by the names that readers know
+    (``MEASURES``; a measure that is not among them keeps its own), the best of each in bold."""
+    known = {name: MEASURES.get(name, (name, None)) for name in measures}
+    rows = study.table({name: title for name, (title, _) in known.items()}, network, settings)
+    how = {"best": {title: side for title, side in known.values() if side}} | how
+    return table(rows, **how)
 
 
 def _mean(value):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.display.tables import WIDTH, table
+from helpers.display.tables import WIDTH, study_table, table
 from helpers.measures.statistics import Comparison, Estimate, SeedEstimate
 
 ROWS = {
@@ -157,3 +157,15 @@ def test_rows_need_columns_and_labels_that_differ(rows):
 def test_a_cell_of_another_kind_is_an_error():
     with pytest.raises(TypeError, match=r"found \{'y': 1\}"):
         table({"a": {"x": {"y": 1}}})
+
+
+def test_a_studys_measures_have_the_names_that_readers_know():
+    class Study:
+        def table(self, titles, network, settings):
+            assert (network, settings) == ("scenes", [1, 2])
+            values = {"mass": (0.3, 0.4), "highest hidden, mean": (0.2, 0.1), "gap": (0, 1)}
+            return {s: {titles[m]: values[m][i] for m in titles} for i, s in enumerate(settings)}
+
+    shown = study_table(Study(), ["mass", "highest hidden, mean", "gap"], "scenes", [1, 2])
+    assert shown.columns == ("share on the part ↑", "remove test, mean fill ↓", "gap")
+    assert bold(shown) == ["0.40", "0.10"]

@@ -17,7 +17,17 @@ _ROOM_OF = {
     "completeness_gap": "attribution.integrated_gradients",
     "reduce_channels": "attribution.gradients",
     "relevance_mass": "measures.quality",
+    "logits_of": "evaluate",
+    "noise_fields": "noise",
+    "mean_over_pictures": "measures.statistics",
     "plot_maps": "display.plotting",
+    "plot_settings": "display.plotting",
+    "table": "display.tables",
+    "explore_maps": "display.explorer",
+    "explore_smoothgrad": "display.explorer",
+    "explore_integrated_gradients": "display.explorer",
+    "explore_path": "display.explorer",
+    "check": "course.lesson",
 }
 __all__ = sorted(_ROOM_OF)
 _MOVED = {  # the modules of version 0.1

@@ -4,6 +4,7 @@ else."""
 import math
 
 import numpy as np
+import torch
 
 from helpers.checks import choose
 
@@ -29,6 +30,14 @@ def noise_field(shape, seed, index, *, distribution="normal", match="std"):
     """
     check_distribution(distribution, match)
     return draw_field(shape, seed, index, distribution, match).astype(np.float64)
+
+
+def noise_fields(n, pixels, *, seed=0, distribution="normal") -> torch.Tensor:
+    """The first n noise fields of a seed for pictures like ``pixels`` (N, C, H, W): (n, C, H, W), of
+    their dtype, on their device; those that ``smoothgrad`` uses with the same seed."""
+    shape = tuple(pixels.shape[1:])
+    fields = [noise_field(shape, seed, i, distribution=distribution) for i in range(n)]
+    return torch.from_numpy(np.stack(fields)).to(pixels)
 
 
 def draw_field(shape, seed, index, distribution, match):

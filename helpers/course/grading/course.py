@@ -1,5 +1,5 @@
-"""What students get, and what their processes see while they are graded: the helpers and the data,
-without the grader."""
+"""What students get, and what their processes see while they are graded: helpers and data, without
+the grader; the notebooks' own checks, which hold references, only where nobody is graded."""
 
 import compileall
 import shutil
@@ -11,11 +11,13 @@ HELPERS = Path(__file__).resolve().parents[2]
 ROOMS = ("attribution", "benchmark", "measures", "studies", "display")
 _FOR_STUDENTS = {
     ".": ("__init__", "__main__", "evaluate", "noise", "checks", "files"),
-    "course": ("__init__", "run", "colab", "precheck"),
-    "course/grading": ("__init__", "cells"),  # what precheck needs
+    "course": ("__init__", "colab", "precheck", "lesson", "syllabus"),
+    # what precheck and the notebooks' own checks need
+    "course/grading": ("__init__", "cells", "remote"),
 }
+_CHECKS = {"course/grading": ("tasks", "tasks_smoothgrad", "tasks_ig")}
 """Beside the rooms, which they get whole. A file that is missing stops the copy."""
-_FOR_THE_SANDBOX = {"course/grading": ("remote", "student", "wire")}
+_FOR_THE_SANDBOX = {"course/grading": ("student", "wire")}
 
 
 def copy_course(folder, *, sandbox=False):
@@ -25,7 +27,7 @@ def copy_course(folder, *, sandbox=False):
     for room in ROOMS:
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(HELPERS / room, folder / "helpers" / room, ignore=ignored)
-    for wanted in (_FOR_STUDENTS, _FOR_THE_SANDBOX if sandbox else {}):
+    for wanted in (_FOR_STUDENTS, _FOR_THE_SANDBOX if sandbox else _CHECKS):
         for place, names in wanted.items():
             (folder / "helpers" / place).mkdir(parents=True, exist_ok=True)
             for name in names:

@@ -1,9 +1,18 @@
-"""The network as a student's function sees it: a module whose logits and gradients are the grader's
-answers."""
+"""A student's function at work: the network as it sees it, a module whose logits and gradients are
+the grader's answers; what it may not call; what it returned. In the sandbox and in the notebook's
+own checks alike."""
+
+import importlib
+import sys
+import traceback
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
+# that one call may ask the network about: too few to find a gradient from logits, value by value
+MOST_ROWS = 3000
 MOST_RETURNED = 32 * 2**20  # bytes, of one array
 
 
@@ -97,3 +106,117 @@ def to_array(value) -> np.ndarray:
             f"an array of {value.nbytes / 2**20:.0f} MiB, of at most {MOST_RETURNED / 2**20:.0f}"
         )
     return np.ascontiguousarray(value).reshape(value.shape)
+
+
+@dataclass
+class Answer:
+    """What one call gave. ``problem`` is None, or why there is nothing to score.
+
+    arrays: name → array, {"": array} for one that is no dict or tuple.
+    logits, gradients: how many rows the network was asked for.
+    """
+
+    problem: str | None = None
+    kind: str = "array"
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    logits: int = 0
+    gradients: int = 0
+
+
+def asked(network, what, arrays, answer) -> tuple[dict, dict]:
+    """The grader's answer to a ``RemoteModel``: "logits" or "gradient" of the network in float64,
+    counted in ``answer``; (message, arrays) to send back."""
+    try:
+        points = torch.from_numpy(arrays["points"]).double()
+        rows = len(points)
+        if answer.logits + answer.gradients + rows > MOST_ROWS:
+            raise ValueError(f"the network was asked about more than {MOST_ROWS} pictures")
+        if what == "logits":
+            answer.logits += rows
+            with torch.no_grad():
+                return {}, {"answer": network(points).numpy()}
+        answer.gradients += rows
+        with torch.enable_grad():
+            logits = network(points.requires_grad_())
+            (gradient,) = torch.autograd.grad(
+                logits, points, torch.from_numpy(arrays["weights"]).double()
+            )
+        return {}, {"answer": gradient.numpy()}
+    except Exception as error:  # whatever it was asked: it is the student's mistake
+        return {"error": f"{type(error).__name__}: {str(error)[:500]}"}, {}
+
+
+def packed(value) -> tuple[str, dict]:
+    """What a function returned as (kind, name → array); a dict's keys become text, and a tuple's
+    places."""
+    if isinstance(value, dict):
+        return "dict", {str(key): to_array(each) for key, each in value.items()}
+    if isinstance(value, (tuple, list)) and any(
+        isinstance(each, (torch.Tensor, np.ndarray)) for each in value
+    ):
+        return "tuple", {str(place): to_array(each) for place, each in enumerate(value)}
+    if value is None:
+        raise TypeError("it returned None: is a `return` missing?")
+    return "array", {"": to_array(value)}
+
+
+def said(error):
+    """An error in a line, with the line of the notebook it came from."""
+    try:
+        where = [
+            frame
+            for frame in traceback.extract_tb(error.__traceback__)
+            if "ipython-input" in frame.filename
+        ]
+        line = f", at `{where[-1].line}`" if where and where[-1].line else ""
+        said = f"{type(error).__name__}: {str(error)[:500]}".removesuffix(": ")
+        return "not written yet" if said == "NotImplementedError" else said + line[:200]
+    except Exception:  # an error whose own text raises
+        return type(error).__name__
+
+
+def _blocked(*args, **kwargs):
+    import sys
+
+    raise PermissionError(
+        f"{sys._getframe().f_code.co_name} is blocked while the function it would answer is graded"
+    )
+
+
+@contextmanager
+def blocked(names):
+    """Within this block the functions "module:name" and methods "module:Class.name" raise, however
+    they were imported."""
+    undo, hidden = [], []
+    try:
+        for name in names:
+            module, _, path = name.partition(":")
+            *within, last = path.split(".")
+            if not module.startswith("helpers") and module not in sys.modules:
+                sys.modules[module] = (
+                    None  # may not be imported now either; importing it here would cost seconds
+                )
+                hidden.append(module)
+            if sys.modules.get(module, undo) is None:
+                continue
+            try:
+                owner = importlib.import_module(module)
+                for part in within:
+                    owner = getattr(owner, part)
+                old = getattr(owner, last)
+            except (ImportError, AttributeError):
+                continue
+            code = _blocked.__code__.replace(co_name=path)
+            if getattr(old, "__code__", None) and not old.__code__.co_freevars and not within:
+                # reaches every name that it was imported under
+                undo.append((old, "__code__", old.__code__))
+                old.__code__ = code
+            else:
+                undo.append((owner, last, old))
+                setattr(owner, last, type(_blocked)(code, {"__builtins__": __builtins__}))
+        yield
+    finally:
+        for module in hidden:
+            sys.modules.pop(module, None)
+        for owner, last, old in reversed(undo):
+            setattr(owner, last, old)

@@ -3,11 +3,13 @@ happens on the way."""
 
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 
 import nbformat
 
+from helpers.course import syllabus
 from helpers.course.grading import tasks_ig, tasks_smoothgrad
 from helpers.course.grading.repair import (
     BadNotebook,
@@ -21,23 +23,20 @@ from helpers.course.grading.tasks import Given, Task, arguments
 
 TASKS: tuple[Task, ...] = (*tasks_smoothgrad.TASKS, *tasks_ig.TASKS)
 BY_HAND = {
-    "smoothgrad_1_method": (("figure", 4), ("observation", 4)),
-    "smoothgrad_2_noise_strength": (("figure", 4), ("observation", 6)),
-    "smoothgrad_3_sample_count": (("figure", 4), ("observation", 6)),
-    "smoothgrad_4_noise_distribution": (("figure", 4), ("observation", 6)),
-    "smoothgrad_5_aggregation": (("figure", 4), ("observation", 6)),
-    "ig_1_method": (("figure", 3), ("observation", 5)),
-    "ig_2_baseline": (("figure", 8), ("observation", 12)),
-    "ig_3_steps": (("figure", 8), ("observation", 12)),
-    "ig_4_quality": (("observation: baselines", 25), ("observation: steps", 25)),
+    entry.name: tuple(
+        (part, points)
+        for part, points in entry.parts.items()
+        if part not in {task.name for task in TASKS}
+    )
+    for entry in syllabus.load()
+    if entry.parts
 }
 """Notebook → (what a person marks, points), in the order of the notebook's cells."""
 ASSIGNMENTS = {
-    "SmoothGrad": [name for name in BY_HAND if name.startswith("smoothgrad")],
-    "Integrated Gradients": ["ig_1_method", "ig_2_baseline", "ig_3_steps"],
-    "extra credit": ["ig_4_quality"],
+    group: [entry.name for entry in entries if entry.parts]
+    for group, entries in groupby(syllabus.load(), lambda entry: entry.group)
 }
-"""100 points each."""
+ASSIGNMENTS = {group: names for group, names in ASSIGNMENTS.items() if names}
 NOT_HANDED_IN = "it was not handed in"
 ATTEMPTS = (
     4  # processes for one notebook: a cell or function that kills one is left out of the next
@@ -57,13 +56,24 @@ class Setting:
 
 def points_of(notebook) -> int:
     """All points of a notebook."""
-    return sum(t.points for t in tasks_of(notebook)) + sum(
-        points for _, points in BY_HAND[notebook]
-    )
+    return syllabus.entry(notebook).points
 
 
 def tasks_of(notebook):
-    return [task for task in TASKS if task.notebook == notebook]
+    return [worth(task) for task in TASKS if task.notebook == notebook]
+
+
+def worth(task):
+    """A task with the points that course.toml gives it, its checks in proportion."""
+    points = syllabus.entry(task.notebook).parts[task.name]
+    if points == task.points:
+        return task
+
+    def judge(given, call):
+        for own, text, reason in task.judge(given, call):
+            yield own * points / task.points, text, reason
+
+    return replace(task, points=points, judge=judge)
 
 
 def grade_notebook(path, source, setting, *, slot=0) -> dict:

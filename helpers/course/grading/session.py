@@ -3,18 +3,14 @@ take arrays back."""
 
 import sys
 import time
-from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 
+from helpers.course.grading.remote import Answer, asked
 from helpers.course.grading.sandbox import Limits, Sandbox
 from helpers.course.grading.wire import WireError, receive, send
 
 MOST_BYTES = 128 * 2**20  # of all that one process may send
-# that it may ask the network about, in one call: too few to find a gradient from logits, value by
-# value
-MOST_ROWS = 3000
 
 
 class Died(Exception):
@@ -24,21 +20,6 @@ class Died(Exception):
     def __init__(self, reason, during):
         super().__init__(reason)
         self.during = during
-
-
-@dataclass
-class Answer:
-    """What one call gave. ``problem`` is None, or why there is nothing to score.
-
-    arrays: name → array, {"": array} for one that is no dict or tuple.
-    logits, gradients: how many rows the network was asked for.
-    """
-
-    problem: str | None = None
-    kind: str = "array"
-    arrays: dict[str, np.ndarray] = field(default_factory=dict)
-    logits: int = 0
-    gradients: int = 0
 
 
 class Session:
@@ -113,33 +94,12 @@ class Session:
             message, arrays = self._receive()
             if "model" not in message:
                 break
-            self._send(*self._evaluate(message["model"], arrays, answer))
+            self._send(*asked(self.network, message["model"], arrays, answer))
         if "returned" in message:
             answer.kind, answer.arrays = str(message["returned"]), arrays
         else:
             answer.problem = str(message.get("raised", "nothing came back"))[:1000]
         return answer
-
-    def _evaluate(self, what, arrays, answer):
-        """Ask the network, in float64, and count."""
-        try:
-            points = torch.from_numpy(arrays["points"]).double()
-            rows = len(points)
-            if answer.logits + answer.gradients + rows > MOST_ROWS:
-                raise ValueError(f"the network was asked about more than {MOST_ROWS} pictures")
-            if what == "logits":
-                answer.logits += rows
-                with torch.no_grad():
-                    return {}, {"answer": self.network(points).numpy()}
-            answer.gradients += rows
-            with torch.enable_grad():
-                logits = self.network(points.requires_grad_())
-                (gradient,) = torch.autograd.grad(
-                    logits, points, torch.from_numpy(arrays["weights"]).double()
-                )
-            return {}, {"answer": gradient.numpy()}
-        except Exception as error:  # whatever it was asked: it is the student's mistake
-            return {"error": f"{type(error).__name__}: {str(error)[:500]}"}, {}
 
     def _expect(self, key):
         message, arrays = self._receive()

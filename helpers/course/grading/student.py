@@ -5,19 +5,17 @@ Nothing here is trusted by the grader: what it sends back is arrays, which are s
 text and pictures for a person to look at.
 """
 
-import importlib
 import os
 import signal
 import sys
 import threading
-import traceback
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 
 from helpers.course.grading.cells import Cells
-from helpers.course.grading.remote import RemoteModel, to_array
+from helpers.course.grading.remote import RemoteModel, blocked, packed, said
 from helpers.course.grading.wire import receive, send
 
 
@@ -79,67 +77,6 @@ class Line:
             raise OutOfTime
 
 
-def packed(value) -> tuple[str, dict]:
-    """What a function returned as (kind, name → array); a dict's keys become text, and a tuple's
-    places."""
-    if isinstance(value, dict):
-        return "dict", {str(key): to_array(each) for key, each in value.items()}
-    if isinstance(value, (tuple, list)) and any(
-        isinstance(each, (torch.Tensor, np.ndarray)) for each in value
-    ):
-        return "tuple", {str(place): to_array(each) for place, each in enumerate(value)}
-    if value is None:
-        raise TypeError("it returned None: is a `return` missing?")
-    return "array", {"": to_array(value)}
-
-
-def _blocked(*args, **kwargs):
-    import sys
-
-    raise PermissionError(
-        f"{sys._getframe().f_code.co_name} is blocked while the function it would answer is graded"
-    )
-
-
-@contextmanager
-def blocked(names):
-    """Within this block the functions "module:name" and methods "module:Class.name" raise, however
-    they were imported."""
-    undo, hidden = [], []
-    try:
-        for name in names:
-            module, _, path = name.partition(":")
-            *within, last = path.split(".")
-            if not module.startswith("helpers") and module not in sys.modules:
-                sys.modules[module] = (
-                    None  # may not be imported now either; importing it here would cost seconds
-                )
-                hidden.append(module)
-            if sys.modules.get(module, undo) is None:
-                continue
-            try:
-                owner = importlib.import_module(module)
-                for part in within:
-                    owner = getattr(owner, part)
-                old = getattr(owner, last)
-            except (ImportError, AttributeError):
-                continue
-            code = _blocked.__code__.replace(co_name=path)
-            if getattr(old, "__code__", None) and not old.__code__.co_freevars and not within:
-                # reaches every name that it was imported under
-                undo.append((old, "__code__", old.__code__))
-                old.__code__ = code
-            else:
-                undo.append((owner, last, old))
-                setattr(owner, last, type(_blocked)(code, {"__builtins__": __builtins__}))
-        yield
-    finally:
-        for module in hidden:
-            sys.modules.pop(module, None)
-        for owner, last, old in reversed(undo):
-            setattr(owner, last, old)
-
-
 def call(line, cells, request, arrays):
     """One function with the grader's arguments; (message, arrays) to send back."""
     function = cells.namespace.get(request["call"])
@@ -161,22 +98,7 @@ def call(line, cells, request, arrays):
     except OutOfTime:
         return {"raised": f"it took longer than {request['seconds']} s"}, {}
     except BaseException as error:
-        return {"raised": _said(error)}, {}
-
-
-def _said(error):
-    """An error in a line, with the line of the notebook it came from."""
-    try:
-        where = [
-            frame
-            for frame in traceback.extract_tb(error.__traceback__)
-            if "ipython-input" in frame.filename
-        ]
-        line = f", at `{where[-1].line}`" if where and where[-1].line else ""
-        said = f"{type(error).__name__}: {str(error)[:500]}".removesuffix(": ")
-        return "not written yet" if said == "NotImplementedError" else said + line[:200]
-    except Exception:  # an error whose own text raises
-        return type(error).__name__
+        return {"raised": said(error)}, {}
 
 
 def main():

@@ -34,13 +34,15 @@ class Generator:
 @dataclass(frozen=True)
 class Task:
     """``judge(given, call)`` yields (points, what is checked, None or the reason why they are lost)
-    for each check; their points add up to ``points``. ``call(*arguments)`` calls the student's
-    function and returns an ``Answer``."""
+    for each check; their points add up to ``points``, of which course.toml makes others where it
+    says so. ``call(*arguments)`` calls the student's function and returns an ``Answer``.
+    ``helper`` takes the same arguments and calls the package: a notebook goes on with it."""
 
     notebook: str
     name: str
     points: int
     blocked: tuple[str, ...]
+    helper: Callable
     judge: Callable[["Given", Callable], Iterator[tuple[int, str, str | None]]]
 
 
@@ -56,9 +58,9 @@ def of(module, *names):
     return [f"{module}:{name}" for name in names]
 
 
-def task(notebook, points, blocked):
+def task(notebook, points, blocked, helper):
     """Decorator: makes a ``Task`` of a judge, which bears the name of the student's function."""
-    return lambda judge: Task(notebook, judge.__name__, points, tuple(blocked), judge)
+    return lambda judge: Task(notebook, judge.__name__, points, tuple(blocked), helper, judge)
 
 
 def remembered(reference):

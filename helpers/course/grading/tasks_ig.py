@@ -22,6 +22,7 @@ from helpers.course.grading.tasks import (
     wrong,
 )
 from helpers.measures.faithfulness import retained_accuracy
+from helpers.measures.quality import correlation, rank_correlation
 
 ASKED = ("midpoint", "left", "right", "trapezoid", "gauss_legendre")  # the rules of my_nodes
 _HERE = "helpers.attribution.integrated_gradients"
@@ -32,10 +33,48 @@ _INTEGRATED = [
 ]
 _NODES = of(_HERE, "nodes_and_weights", "_shared_nodes")
 _BASELINE = of(_HERE, "make_baseline")
+_RANKS = of("helpers.measures.quality", "rank_correlation")
 _HIDING = of(
     "helpers.measures.faithfulness",
     *("hide", "hiding_curves", "retained_accuracy", "deletion", "insertion"),
 )
+
+
+def _integrated(model, pixels, target, baseline, n_steps, rule="midpoint"):
+    return integrated_gradients(
+        model, pixels, target, baseline=baseline, n_steps=n_steps, rule=rule
+    )
+
+
+def _from_references(model, pixels, target, references, n_steps):
+    return integrated_gradients(
+        model, pixels, target, baseline="samples", references=references, n_steps=n_steps
+    )
+
+
+def _start(name, pixels, generator):
+    seeds = generator.integers(2**32, size=len(pixels)).tolist()
+    return make_baseline(name, None, pixels, seed=seeds)
+
+
+def _nested(model, pixels, target, baseline, steps):
+    return _integrated(model, pixels, target, baseline, list(steps), "trapezoid")
+
+
+def _kept(model, pixels, maps, target, fractions, fill):
+    kept = retained_accuracy(model, pixels, maps, fractions, fill=fill, target=target)
+    return kept.float().mean(0)
+
+
+def _steps_kept(model, pixels, target, baseline, steps, fractions, fill):
+    maps = _integrated(model, pixels, target, baseline, list(steps))
+    return torch.stack(
+        [_kept(model, pixels, maps[n], target, fractions, fill).mean() for n in steps]
+    )
+
+
+def _ranked(first, second):
+    return rank_correlation(first, second, "unsigned")
 
 
 @remembered
@@ -54,7 +93,7 @@ def _baseline(given, pixels):
     return torch.from_numpy(given.rng(3).random(tuple(pixels.shape), np.float32))
 
 
-@task("ig_1_method", 12, _INTEGRATED)
+@task("ig_1_method", 12, _INTEGRATED, _integrated)
 def my_integrated_gradients(given, call):
     pixels, target = given.pixels, given.target
     black, other = torch.zeros_like(pixels), _baseline(given, pixels)
@@ -87,7 +126,7 @@ def _other_rules(given, *arguments):
     }
 
 
-@task("ig_2_baseline", 10, _BASELINE)
+@task("ig_2_baseline", 10, _BASELINE, _start)
 def my_baseline(given, call):
     pixels = given.pixels
     for name in ("black", "white", "mean", "farthest"):
@@ -130,7 +169,7 @@ def _not_noise(first, again, other, pixels, problem):
     return None
 
 
-@task("ig_2_baseline", 10, _INTEGRATED)
+@task("ig_2_baseline", 10, _INTEGRATED, _from_references)
 def my_expected_gradients(given, call):
     pixels, target = given.pixels, given.target
     references = given.pictures(7)[3:]
@@ -164,7 +203,7 @@ def my_expected_gradients(given, call):
     )
 
 
-@task("ig_3_steps", 10, _NODES)
+@task("ig_3_steps", 10, _NODES, nodes_and_weights)
 def my_nodes(given, call):
     sizes = (5 + given.seed % 3, 8 + given.seed % 5)
     for rule in ASKED:
@@ -190,7 +229,7 @@ def _not_nodes(answer, rule, n):
     return f"n = {n}: {problem}" if problem else None
 
 
-@task("ig_3_steps", 10, _INTEGRATED)
+@task("ig_3_steps", 10, _INTEGRATED, _nested)
 def my_steps(given, call):
     pixels, target, baseline, steps = (
         given.pixels,
@@ -227,7 +266,7 @@ def _retained(given, pixels, maps, target, fill, fractions=_FRACTIONS):
     return kept.double().mean(0)
 
 
-@task("ig_4_quality", 25, _HIDING)
+@task("ig_4_hiding", 25, _HIDING, _kept)
 def my_retained_accuracy(given, call):
     pixels, fill = given.large_pictures(8), given.large_pictures(16)[8:]
     target, second = given.logits(pixels).argsort(1, descending=True)[:, :2].T
@@ -270,7 +309,7 @@ def _shifted(maps):
     return (signed - signed.amin()).expand_as(maps)
 
 
-@task("ig_4_quality", 25, _HIDING)
+@task("ig_4_hiding", 25, _HIDING, _steps_kept)
 def my_steps_quality(given, call):
     pixels = given.large_pictures(6)
     target = given.logits(pixels).argmax(1)
@@ -290,6 +329,42 @@ def my_steps_quality(given, call):
         )
 
 
+@task("ig_5_beyond_hiding", 10, _RANKS, _ranked)
+def my_rank_correlation(given, call):
+    first, second = (torch.from_numpy(given.rng(n).standard_normal((4, 3, 9, 8))) for n in (11, 12))
+    second = 0.6 * first.flip(1).abs() + second  # related in size, not in sign
+    answer = call(first, second)
+    mistakes = {
+        "the correlation of the values, not of their ranks": lambda: correlation(
+            first, second, "unsigned"
+        ),
+        "of the signed sums over channels": lambda: rank_correlation(first, second, "signed"),
+        "over pixels and channels, without the sum over channels": lambda: rank_correlation(
+            first.flatten(1)[:, None, None], second.flatten(1)[:, None, None], "unsigned"
+        ),
+        "of signed values over pixels and channels": lambda: rank_correlation(
+            first.flatten(1)[:, None, None], second.flatten(1)[:, None, None], "signed"
+        ),
+    }
+    yield (
+        8,
+        "Spearman's correlation of the pixels' sizes, one for each picture",
+        same(answer, rank_correlation(first, second, "unsigned"), mistakes),
+    )
+    tied = (first * 2).round() / 2
+    mistakes = {"with ties in the order they came": lambda: _ties_in_order(tied, second)}
+    expected = rank_correlation(tied, second, "unsigned")
+    yield 2, "equal sizes share their mean rank", same(call(tied, second), expected, mistakes)
+
+
+def _ties_in_order(first, second):
+    ranks = [
+        each.abs().sum(1).flatten(1).numpy().argsort(1, kind="stable").argsort(1)
+        for each in (first, second)
+    ]
+    return [np.corrcoef(x, y)[0, 1] for x, y in zip(*ranks, strict=True)]
+
+
 TASKS = (
     my_integrated_gradients,
     my_baseline,
@@ -298,4 +373,5 @@ TASKS = (
     my_steps,
     my_retained_accuracy,
     my_steps_quality,
+    my_rank_correlation,
 )

@@ -4,7 +4,9 @@ import numpy as np
 import torch
 from scipy import stats
 
-from helpers.attribution.aggregates import AGGREGATES
+from helpers.attribution.aggregates import AGGREGATES, make_accumulator
+from helpers.attribution.gradients import saliency
+from helpers.attribution.smoothgrad import smoothgrad
 from helpers.course.grading.tasks import (
     MODEL,
     Generator,
@@ -15,6 +17,7 @@ from helpers.course.grading.tasks import (
     task,
     wrong,
 )
+from helpers.noise import noise_field
 
 _GRADIENT = [
     *of("helpers.attribution.gradients", "saliency", "input_gradient", "_gradient_and_logit"),
@@ -33,7 +36,46 @@ _AGGREGATE = of(
 NOISE = 0.12
 
 
-@task("smoothgrad_1_method", 4, [*_GRADIENT, *SMOOTHGRAD])
+def _on_fields(model, pixels, target, fields, noise, **several):
+    """The helper's SmoothGrad on given fields, (n, C, H, W)."""
+    given = iter(fields)
+    several = {"n_samples": len(fields)} | several
+    return smoothgrad(
+        model,
+        pixels,
+        target,
+        noise=noise,
+        distribution=lambda shape, generator: next(given).cpu().numpy(),
+        **several,
+    )
+
+
+def _strengths(model, pixels, target, strengths, fields):
+    return torch.stack(
+        [
+            _on_fields(model, pixels, target, fields if s else fields[:1], float(s))
+            for s in strengths
+        ]
+    )
+
+
+def _counts(model, pixels, target, counts, fields, noise):
+    return _on_fields(model, pixels, target, fields, noise, n_samples=list(counts))
+
+
+def _aggregate(gradients, how):
+    accumulator = make_accumulator(how, len(gradients))
+    for gradient in gradients:
+        accumulator.update(gradient)
+    return accumulator.result()
+
+
+def _draw(distribution, shape, generator):
+    seed, index = (int(n) for n in generator.integers(2**32, size=2))
+    return noise_field(shape, seed, index, distribution=distribution)
+
+
+@task("smoothgrad_1_method", 4, [*_GRADIENT, *SMOOTHGRAD], saliency)
 def my_gradient(given, call):
     answer = call(MODEL, given.pixels, given.target)
     expected = given.gradient(given.pixels, given.target)
@@ -59,7 +101,7 @@ def _probability(given):
     )[0]
 
 
-@task("smoothgrad_1_method", 8, SMOOTHGRAD)
+@task("smoothgrad_1_method", 8, SMOOTHGRAD, _on_fields)
 def my_smoothgrad(given, call):
     pixels, target, fields = given.pixels, given.target, given.fields(6)
     answer = call(MODEL, pixels, target, fields, NOISE)
@@ -98,7 +140,7 @@ def my_smoothgrad(given, call):
     )
 
 
-@task("smoothgrad_2_noise_strength", 10, SMOOTHGRAD)
+@task("smoothgrad_2_noise_strength", 10, SMOOTHGRAD, _strengths)
 def my_noise_study(given, call):
     pixels, target, fields = given.pixels, given.target, given.fields(4)
     strengths = [0.0, 0.1, 0.25]
@@ -139,7 +181,7 @@ def _mean_abs(given, fields, noise):
     )
 
 
-@task("smoothgrad_3_sample_count", 10, SMOOTHGRAD)
+@task("smoothgrad_3_sample_count", 10, SMOOTHGRAD, _counts)
 def my_counts(given, call):
     pixels, target, fields = given.pixels, given.target, given.fields(8)
     counts = [5, 1, 8]
@@ -151,7 +193,7 @@ def my_counts(given, call):
     yield 2, "evaluates each field's gradient once", gradients(answer, len(fields) * len(pixels))
 
 
-@task("smoothgrad_4_noise_distribution", 10, _NOISE)
+@task("smoothgrad_4_noise_distribution", 10, _NOISE, _draw)
 def my_noise(given, call):
     shape = (3, 80, 80 + given.seed % 16)
     laws = {
@@ -204,7 +246,7 @@ def _not_drawn(answer, law, shape):
     )
 
 
-@task("smoothgrad_5_aggregation", 10, [*_AGGREGATE, *SMOOTHGRAD])
+@task("smoothgrad_5_aggregation", 10, [*_AGGREGATE, *SMOOTHGRAD], _aggregate)
 def my_aggregate(given, call):
     values = torch.from_numpy(given.rng(5).standard_normal((20, 2, 3, 6, 5)) + 0.3).float()
     values[3, 0, 0, 0, 0] = 0  # must not decide a geometric mean

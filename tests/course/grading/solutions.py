@@ -128,6 +128,12 @@ def my_steps_quality(model, pixels, target, baseline, steps, fractions, fill):
     return torch.stack([
         my_retained_accuracy(model, pixels, one, target, fractions, fill).mean() for one in maps
     ])
+
+
+def my_rank_correlation(first, second):
+    from scipy.stats import spearmanr
+    sizes = [each.abs().sum(1).flatten(1).numpy() for each in (first, second)]
+    return np.array([spearmanr(x, y).statistic for x, y in zip(*sizes)])
 """
 
 

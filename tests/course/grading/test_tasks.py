@@ -2,6 +2,7 @@
 what they should."""
 
 import inspect
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,10 +12,12 @@ from solutions import right
 
 import helpers
 from helpers.attribution.smoothgrad import smoothgrad
-from helpers.course.grading.score import ASSIGNMENTS, BY_HAND, TASKS, points_of
-from helpers.course.grading.session import Answer, Session
-from helpers.course.grading.student import RemoteModel, call
+from helpers.course import syllabus
+from helpers.course.grading.remote import Answer, RemoteModel, asked
+from helpers.course.grading.score import ASSIGNMENTS, BY_HAND, TASKS, points_of, tasks_of, worth
+from helpers.course.grading.student import call
 from helpers.course.grading.tasks import Given, arguments, of, relative_error
+from helpers.course.lesson import examine
 
 BY_NAME = {task.name: task for task in TASKS}
 
@@ -31,7 +34,7 @@ class NoSandbox:
         self.network, self.facts, self.namespace = given.network, given.facts, namespace
 
     def ask(self, message, arrays):
-        return Session._evaluate(self, message["model"], arrays, self.answer)
+        return asked(self.network, message["model"], arrays, self.answer)
 
     def clock(self, seconds):
         from contextlib import nullcontext
@@ -382,6 +385,26 @@ def test_every_law_has_to_draw_from_the_generator(given):
 
 
 def test_points_add_up():
-    for names in ASSIGNMENTS.values():
-        assert sum(map(points_of, names)) == 100
-    assert [points_of(name) for name in BY_HAND] == [20] * 6 + [40, 40, 100]
+    totals = {group: sum(map(points_of, names)) for group, names in ASSIGNMENTS.items()}
+    assert totals.pop("Beyond") == 20
+    assert set(totals.values()) == {100}
+    assert [points_of(name) for name in BY_HAND] == [20] * 6 + [40, 40, 100, 20]
+    for name in BY_HAND:
+        assert sum(t.points for t in tasks_of(name)) + sum(
+            p for _, p in BY_HAND[name]
+        ) == points_of(name)
+
+
+def test_the_course_may_give_a_task_other_points(given, monkeypatch):
+    entry = replace(syllabus.entry("smoothgrad_3_sample_count"), parts={"my_counts": 5})
+    monkeypatch.setattr(syllabus, "entry", lambda name: entry)
+    task = worth(BY_NAME["my_counts"])
+    assert task.points == 5
+    assert judged(given, task, right())[1] == 5
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_the_package_goes_on_where_a_student_has_not_arrived(given, task):
+    """A notebook's stand-in answers as a right solution does, calls apart that it may not make."""
+    found = examine(replace(task, blocked=()), task.helper, seed=given.seed)
+    assert not [reason for _, _, reason in found if reason]

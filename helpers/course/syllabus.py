@@ -1,0 +1,62 @@
+"""The course as notebooks/course.toml says it: notebooks in reading order, their questions, minutes
+and points."""
+
+import tomllib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
+_KEYS = {"name", "group", "question", "minutes", "parts"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A notebook of the course.
+
+    Attributes:
+        parts: {function to write, or id of a cell that a person marks: points}, in the notebook's
+            order.
+    """
+
+    name: str
+    group: str
+    question: str
+    minutes: int
+    parts: dict[str, float]
+
+    @property
+    def points(self):
+        return sum(self.parts.values())
+
+
+@lru_cache
+def load(path=NOTEBOOKS / "course.toml") -> tuple[Entry, ...]:
+    """The notebooks of a course, in reading order.
+
+    Raises:
+        ValueError: an entry that lacks a key, has one too many, or is there twice.
+    """
+    entries = []
+    for found in tomllib.loads(Path(path).read_text(encoding="utf-8"))["notebook"]:
+        if found.keys() != _KEYS:
+            raise ValueError(
+                f"{path}: {found.get('name', 'a notebook')} must have exactly "
+                f"{', '.join(sorted(_KEYS))}, found {', '.join(sorted(found))}"
+            )
+        if found["name"] in (entry.name for entry in entries):
+            raise ValueError(f"{path}: {found['name']} is there twice")
+        if not all(
+            isinstance(points, (int, float)) and points >= 0 for points in found["parts"].values()
+        ):
+            raise ValueError(f"{path}: points of {found['name']} must be numbers of at least 0")
+        entries.append(Entry(**found))
+    return tuple(entries)
+
+
+def entry(name) -> Entry:
+    """One notebook's entry."""
+    found = {each.name: each for each in load()}
+    if name not in found:
+        raise ValueError(f"{name} is not in course.toml; known: {', '.join(found)}")
+    return found[name]

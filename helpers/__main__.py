@@ -20,9 +20,16 @@ COMMANDS = {
 """Command → (the module with its ``main(arguments)``, imported when it is called; what it does)."""
 
 
+def _is_here(module):
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # not even its room is
+        return False
+
+
 def main(arguments):
     # The students' edition holds fewer modules, and so fewer commands.
-    here = {name: told for name, told in COMMANDS.items() if find_spec(told[0])}
+    here = {name: told for name, told in COMMANDS.items() if _is_here(told[0])}
     command, *rest = arguments or ["--help"]
     if command in here:
         return import_module(here[command][0]).main(rest)

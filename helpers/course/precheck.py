@@ -2,13 +2,13 @@
 
 python -m helpers precheck notebooks/smoothgrad_1_method.ipynb
 
-Every cell runs, also after one that fails, and each check says how it went. This is no grade: a
-grade asks the functions about other pictures and another network. The notebook itself is not
-changed.
+Every cell runs, also after one that fails, and each function is asked what its check asks. This is
+no grade: a grade asks about other pictures and another network. The notebook itself is not changed.
 """
 
 import argparse
 import os
+import re
 import signal
 import sys
 import warnings
@@ -18,6 +18,7 @@ from pathlib import Path
 import nbformat
 
 from helpers.course.grading.cells import Cells
+from helpers.course.lesson import examine, task, yours
 
 
 class TooSlowError(TimeoutError):
@@ -42,24 +43,29 @@ def _clock(seconds):
 
 
 def precheck(path, *, seconds=120) -> list[tuple[str, str | None]]:
-    """Run a notebook: (cell id, error or None) for each check cell and each cell that fails; its
-    controls are "sliders"."""
+    """Run a notebook: (name, error or None) for each function that it checks, for each cell that
+    fails, and for its controls, as "sliders"."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         notebook = nbformat.read(path, as_version=4)
-    here = Path.cwd()
+    here, told = Path.cwd(), []
     os.chdir(Path(path).resolve().parent)  # as Jupyter would
     try:
         cells = Cells(_clock, TooSlowError, seconds)
-        told = [
-            (cell.get("id", "?"), cells.run(cell.source)["error"])
-            for cell in notebook.cells
-            if cell.cell_type == "code"
-        ]
-        told.append(("sliders", cells.move_sliders()["error"]))
+        for cell in notebook.cells:
+            if cell.cell_type != "code":
+                continue
+            if error := cells.run(cell.source)["error"]:
+                told.append((cell.get("id", "?"), error))
+            for name in re.findall(r"""\bcheck\(["'](\w+)["']\)""", cell.source):
+                found = examine(task(name), yours(cells.namespace.get(name)))
+                lost = [f"{text}: {reason}" for _, text, reason in found if reason]
+                told.append((name, "; ".join(lost) or None))
+        if error := cells.move_sliders()["error"]:
+            told.append(("sliders", error))
     finally:
         os.chdir(here)
-    return [(name, error) for name, error in told if error or name.startswith("check-")]
+    return told
 
 
 def main(arguments=None):

@@ -2,9 +2,10 @@
 
 python -m helpers release --repository https://github.com/COURSE/HANDOUT    # to build/release
 
-The notebooks with solutions, observations and outputs cleared, the helpers and the data, and a
-README. The solutions, the tests and the grader stay behind. In Colab the notebooks fetch the
-repository that they are handed out in.
+The assignments with solutions, observations, answers and outputs cleared, the helpers, the data and
+a README. The solutions, the tests, the grader and all that was measured stay behind: the studies,
+their values and the evidence pages. In Colab the notebooks fetch the repository that they are
+handed out in.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import nbformat
 
+from helpers.course import syllabus
 from helpers.course.colab import origin, stamp
 from helpers.course.grading.course import HELPERS, copy_course
 from helpers.course.grading.repair import is_solution
@@ -28,7 +30,12 @@ CODE_STUB, WORDS_STUB = (
 _SOLUTION = re.compile(
     r"^([ \t]*)### BEGIN SOLUTION.*?### END SOLUTION[^\n]*", re.DOTALL | re.MULTILINE
 )
-_SOLVED = re.compile(r"This is the solved edition[.;] [Yy]our own work stands between [^.;\n]*")
+_ANSWER = re.compile(r'\n*<details class="answer">.*?</details>', re.DOTALL)
+_EVIDENCE = (  # a sentence about it, a bracket, then any other link
+    (re.compile(r"\*\*The evidence\*\*:[^\n]*?\]\(evidence/[^)]*\)\.?[ ]*"), ""),
+    (re.compile(r" ?\(\[[^\]]*\]\(evidence/[^)]*\)\)"), ""),
+    (re.compile(r"\[([^\]]*)\]\(evidence/[^)]*\)"), r"\1"),
+)
 _README = """# Assignment: gradient explanations, measured
 
 Open the notebooks in `notebooks/` in Jupyter, and write your own functions and observations where
@@ -56,8 +63,8 @@ Figures and observations are marked by a person.
 
 
 def student_version(notebook):
-    """A copy of a source notebook with solutions, the cells a person marks and all outputs
-    cleared."""
+    """A copy of a source notebook with solutions, the cells a person marks, answers to self-tests,
+    links to evidence and all outputs cleared."""
     notebook = nbformat.from_dict(notebook)
     for cell in notebook.cells:
         if cell.cell_type == "code":
@@ -70,9 +77,9 @@ def student_version(notebook):
                 "metadata"
             )
         else:
-            cell.source = _SOLVED.sub(
-                "Your own work goes where it says YOUR CODE HERE", cell.source
-            )
+            cell.source = _ANSWER.sub("", cell.source)
+            for pattern, kept in _EVIDENCE:
+                cell.source = pattern.sub(kept, cell.source)
     return notebook
 
 
@@ -81,9 +88,14 @@ def _cleared(cell):
         return WORDS_STUB
     if not _SOLUTION.search(cell.source):
         return CODE_STUB
-    return _SOLUTION.sub(
-        lambda found: "\n".join(found[1] + line for line in CODE_STUB.splitlines()), cell.source
-    )
+    return _SOLUTION.sub(_stub, cell.source)
+
+
+def _stub(found):
+    """In a function an error, so that a check can say that it is not written; outside of one only
+    the comment, so that the notebook runs to its end."""
+    lines = CODE_STUB.splitlines() if found[1] else CODE_STUB.splitlines()[:1]
+    return "\n".join(found[1] + line for line in lines)
 
 
 def release(out, *, sources=ROOT / "notebooks", repository=None) -> list[Path]:
@@ -101,13 +113,15 @@ def release(out, *, sources=ROOT / "notebooks", repository=None) -> list[Path]:
     shutil.rmtree(out, ignore_errors=True)
     copy_course(out)
     (out / ".release").write_text("written by python -m helpers release\n")
-    for name in ("LICENSE", "requirements.txt", "pyproject.toml"):
-        text = (ROOT / name).read_text(encoding="utf-8")
-        (out / name).write_text(
-            text.replace(origin()[0], repository or origin()[0]), encoding="utf-8"
-        )
+    for name in ("LICENSE", "requirements.txt"):
+        shutil.copy(ROOT / name, out)
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    if repository:
+        address = f'Repository = "{repository.rstrip("/")}"'
+        project = re.sub(r"^Repository = .*$", address, project, flags=re.MULTILINE)
+    (out / "pyproject.toml").write_text(project, encoding="utf-8")
     written = []
-    for path in sorted(Path(sources).glob("*.ipynb")):
+    for path in (Path(sources, f"{entry.name}.ipynb") for entry in syllabus.load()):
         notebook = student_version(nbformat.read(path, as_version=4))
         if repository:
             stamp(notebook, path.name, repository.rstrip("/"), "main")
@@ -115,6 +129,7 @@ def release(out, *, sources=ROOT / "notebooks", repository=None) -> list[Path]:
         with written_whole(target) as whole:
             whole.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
         written.append(target)
+    shutil.copy(Path(sources, "course.toml"), out / "notebooks")
     (out / "README.md").write_text(_README, encoding="utf-8")
     return written
 
@@ -136,7 +151,5 @@ def main(arguments=None):
     written = release(arguments.out, repository=arguments.repository)
     print(f"{len(written)} notebooks in {arguments.out}; students start at its README.md")
     if not arguments.repository:
-        print(
-            f"In Colab they fetch {origin()[0]}, solutions included: --repository names another "
-            "place."
-        )
+        where = f"fetch {origin()[0]}, solutions included" if origin()[0] else "have no address"
+        print(f"In Colab they {where}: --repository names one.")

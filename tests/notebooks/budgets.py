@@ -17,7 +17,9 @@ def code_cells(notebook):
 def words(notebook) -> int:
     """Of all that is written, hints and answers included; of formulas and links only the words."""
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    text = re.sub(r"\$\$.*?\$\$|\$[^$\n]*\$|<[^>]+>|`[^`]*`|\]\([^)]*\)", " ", text, flags=re.DOTALL)
+    text = re.sub(
+        r"\$\$.*?\$\$|\$[^$\n]*\$|<[^>]+>|`[^`]*`|\]\([^)]*\)", " ", text, flags=re.DOTALL
+    )
     return len(re.findall(r"\w[\w’'.-]*", text))
 
 
@@ -29,7 +31,10 @@ def visible_lines(cell) -> int:
 
 
 def folded_share(notebook) -> float:
-    counted = [(is_folded(cell), len(cell.source.splitlines())) for cell in code_cells(notebook)]
+    counted = [
+        (is_folded(cell), sum(bool(line.strip()) for line in cell.source.splitlines()))
+        for cell in code_cells(notebook)
+    ]
     return sum(n for folded, n in counted if folded) / sum(n for _, n in counted)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from helpers.benchmark.models import DATA
 
 HELPERS = Path(__file__).resolve().parents[2]
-ROOMS = ("attribution", "benchmark", "measures", "studies", "display")
+ROOMS = ("attribution", "benchmark", "measures", "display")
 _FOR_STUDENTS = {
     ".": ("__init__", "__main__", "evaluate", "noise", "checks", "files"),
     "course": ("__init__", "colab", "precheck", "lesson", "syllabus"),
@@ -16,7 +16,8 @@ _FOR_STUDENTS = {
     "course/grading": ("__init__", "cells", "remote"),
 }
 _CHECKS = {"course/grading": ("tasks", "tasks_smoothgrad", "tasks_ig")}
-"""Beside the rooms, which they get whole. A file that is missing stops the copy."""
+"""Beside these rooms, which they get whole: what was measured, and the room that measures, answers
+the tasks. A file that is missing stops the copy."""
 _FOR_THE_SANDBOX = {"course/grading": ("student", "wire")}
 
 
@@ -32,7 +33,8 @@ def copy_course(folder, *, sandbox=False):
             (folder / "helpers" / place).mkdir(parents=True, exist_ok=True)
             for name in names:
                 shutil.copy(HELPERS / place / f"{name}.py", folder / "helpers" / place)
-    shutil.copytree(DATA, folder / "data", ignore=shutil.ignore_patterns("overview.png", ".*"))
+    kept_back = shutil.ignore_patterns("study-*", "overview.png", ".*")
+    shutil.copytree(DATA, folder / "data", ignore=kept_back)
     if sandbox:
         compileall.compile_dir(folder / "helpers", quiet=1)
         _find_fonts(folder / "tmp" / "matplotlib")

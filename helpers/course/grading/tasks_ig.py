@@ -9,6 +9,7 @@ from helpers.attribution.integrated_gradients import (
     integrated_gradients,
     make_baseline,
     nodes_and_weights,
+    path_gradient,
 )
 from helpers.course.grading.tasks import (
     MODEL,
@@ -137,7 +138,13 @@ def my_baseline(given, call):
                 ),
                 "the mean of all pictures": pixels.mean((0, 2, 3), keepdim=True).expand_as(pixels),
             },
-            "farthest": {"the nearest end of the range": (pixels > 0.5).float()},
+            "farthest": {
+                "the nearest end of the range": (pixels > 0.5).float(),
+                "one end for all channels of a pixel": (pixels.mean(1, keepdim=True) < 0.5)
+                .float()
+                .expand_as(pixels),
+                "the negative, 1 − x": 1 - pixels,
+            },
         }.get(name)
         expected = make_baseline(name, None, pixels)
         yield (
@@ -184,9 +191,17 @@ def my_expected_gradients(given, call):
     def from_mean():
         return _reference(given, pixels, target, references.mean(0).expand_as(pixels), 4)
 
+    def mixed():
+        gradients = [
+            path_gradient(given.network, pixels.double(), target, baseline=one.double(), n_steps=4)
+            for one in references
+        ]
+        return (pixels - references.mean(0)) * torch.stack(gradients).mean(0)
+
     mistakes = {
         "one path from the mean of the references": from_mean,
         "of the first reference only": lambda: expected(references[:1], 4),
+        "the factor of the references' mean, instead of a factor for each path": mixed,
         "the sum over references, not the mean": lambda: 4 * expected(references, 4),
     }
     yield (
@@ -223,9 +238,21 @@ def _not_nodes(answer, rule, n):
         return f"n = {n}: shapes {nodes.shape} and {weights.shape}, where ({n},) was expected"
     order = np.argsort(nodes)
     found = np.stack([nodes[order], weights[order]])
-    if abs(weights.sum() - 1) > 1e-6:
+    raw = np.polynomial.legendre.leggauss(n)
+    mistakes = {f"the {other} rule": np.stack(nodes_and_weights(other, n)) for other in ASKED} | {
+        "the trapezoid's nodes, both ends counted fully": np.stack(
+            nodes_and_weights("endpoints", n)
+        ),
+        "Gauss and Legendre's for [−1, 1], not moved to [0, 1]": np.stack(raw),
+        "weights for [−1, 1], which sum to 2": expected * [[1], [2]],
+        "all weights 1, without the division by n": np.stack([expected[0], np.ones(n)]),
+        "weights of 1/n and 1/(2n) at the ends, which sum to (n − 1)/n": np.stack(
+            [expected[0], expected[1] * (n - 1) / n]
+        ),
+    }
+    problem = wrong(found, expected, mistakes, tolerance=1e-6)
+    if problem and "this is" not in problem and abs(weights.sum() - 1) > 1e-6:
         return f"n = {n}: the weights sum to {weights.sum():.4g}, not to 1"
-    problem = wrong(found, expected, tolerance=1e-6)
     return f"n = {n}: {problem}" if problem else None
 
 
@@ -245,6 +272,10 @@ def my_steps(given, call):
             "the mean over the nodes, both ends counted fully": lambda n=n: _reference(
                 given, pixels, target, baseline, n, "endpoints"
             ),
+            "a path from black, not from the baseline": lambda n=n: _reference(
+                given, pixels, target, torch.zeros_like(pixels), n, "trapezoid"
+            ),
+            "the mean gradient, without the factor (x − x′)": expected / (pixels - baseline),
         }
         problem = keys(answer, steps) or wrong(answer.arrays[str(n)], expected, mistakes)
         yield 2, f"{n} steps: the trapezoid rule", problem

@@ -27,7 +27,7 @@ def notebook(entry):
 
 def test_the_course_names_every_assignment_in_its_order():
     assert sorted(ENTRIES) == sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
-    assert list(ENTRIES)[0] == "00_start_here"
+    assert next(iter(ENTRIES)) == "00_start_here"
 
 
 def test_budgets(notebook):

@@ -261,13 +261,17 @@ def keys(answer, expected) -> str | None:
     return None
 
 
-def gradients(answer, expected) -> str | None:
-    """None if the network was asked for so many rows of gradients, and the call ended well."""
+def gradients(answer, expected, mistakes=None) -> str | None:
+    """None if the network was asked for so many rows of gradients, and the call ended well.
+
+    mistakes: {another number of rows: what it looks like}.
+    """
     if answer.problem:
         return answer.problem
     if answer.gradients != expected:
+        looks = (mistakes or {}).get(answer.gradients)
         return (
             f"the network was asked for {answer.gradients} gradients of a picture, where "
-            f"{expected} are needed"
+            f"{expected} are needed" + (f": {looks}" if looks else "")
         )
     return None

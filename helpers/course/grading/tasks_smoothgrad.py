@@ -85,6 +85,14 @@ def my_gradient(given, call):
             given.pixels, given.predicted
         ),
         "the gradient of the target's probability, not of its logit": lambda: _probability(given),
+        "divided by the number of pictures: the sum of their logits belongs here, not the mean": (
+            expected / len(given.pixels)
+        ),
+        "the gradient of all logits, not of the target's": lambda: sum(
+            given.gradient(given.pixels, torch.full_like(given.target, k))
+            for k in range(len(given.facts["classes"]))
+        ),
+        "the gradient times the picture": expected * given.pixels,
     }
     yield (
         3,
@@ -110,6 +118,7 @@ def my_smoothgrad(given, call):
         "the mean of the absolute gradients": each.abs().mean(0),
         "the mean of the squared gradients": each.square().mean(0),
         "the plain gradient": lambda: given.gradient(pixels, target),
+        "the sum over the fields, not the mean": each.sum(0),
         "the gradient at the mean of the noisy copies": lambda: given.gradient(
             pixels + NOISE * fields.mean(0), target
         ),
@@ -183,14 +192,33 @@ def _mean_abs(given, fields, noise):
 
 @task("smoothgrad_3_sample_count", 10, SMOOTHGRAD, _counts)
 def my_counts(given, call):
-    pixels, target, fields = given.pixels, given.target, given.fields(8)
+    pixels, target, fields = given.pixels, given.target, given.fields(9)
     counts = [5, 1, 8]
     answer = call(MODEL, pixels, target, counts, fields, NOISE)
-    for points, count in zip((3, 2, 3), counts, strict=True):
-        expected = given.mean_gradient(pixels, target, fields[:count], NOISE)
-        problem = keys(answer, counts) or wrong(answer.arrays[str(count)], expected)
-        yield points, f"{count}: the mean over the first {count} fields", problem
-    yield 2, "evaluates each field's gradient once", gradients(answer, len(fields) * len(pixels))
+    each = torch.stack([given.gradient(pixels + NOISE * field, target) for field in fields])
+    for points, n in zip((3, 2, 3), counts, strict=True):
+        total = each[:n].sum(0)
+        mistakes = {
+            "the sum over the fields, not the mean": total,
+            "divided by the largest count, not by its own": total / max(counts),
+            "the mean over all fields, not over the first n": each.mean(0),
+            "the sum over more fields than n: `+=` changed the tensor after it was stored": (
+                each[: max(counts)].sum(0) / n
+            ),
+            "a field too many: does the count begin at 0?": each[: n + 1].sum(0) / n,
+            "the mean over the first n + 1 fields": each[: n + 1].mean(0),
+            "the mean over the last n fields": each[-n:].mean(0),
+            "the mean of the absolute gradients": each[:n].abs().mean(0),
+        }
+        found = answer.arrays.get(str(n))
+        problem = (found is not None and wrong(found, total / n, mistakes)) or keys(answer, counts)
+        yield points, f"{n}: the mean over the first {n} fields", problem
+    again = {sum(counts) * len(pixels): "a pass of its own for each count?"}
+    yield (
+        2,
+        "evaluates each field's gradient once, and none beyond the largest count",
+        gradients(answer, max(counts) * len(pixels), again),
+    )
 
 
 @task("smoothgrad_4_noise_distribution", 10, _NOISE, _draw)
@@ -202,10 +230,29 @@ def my_noise(given, call):
         "laplace": stats.laplace(scale=np.sqrt(0.5)),
         "rademacher": None,
     }
+    normal = {"normal noise": laws["normal"]}
+    mistakes = {
+        "uniform": normal
+        | {
+            "uniform on [−1, 1], whose standard deviation is 1/√3": stats.uniform(-1, 2),
+            "uniform on [0, 1], whose mean is ½": stats.uniform(),
+            "uniform from 0 to √12, whose mean is √3": stats.uniform(0, np.sqrt(12)),
+            "uniform on [−√12, √12]: √12 is the whole width": stats.uniform(
+                -np.sqrt(12), 2 * np.sqrt(12)
+            ),
+        },
+        "laplace": normal
+        | {
+            "Laplace noise of scale 1, whose standard deviation is √2": stats.laplace(),
+            "√2 times the scale 1, where 1/√2 of it belongs": stats.laplace(scale=np.sqrt(2)),
+            "Laplace noise of scale ½, whose variance is 2 · ½²": stats.laplace(scale=0.5),
+        },
+        "rademacher": normal,
+    }
     problems = []
     for name, law in laws.items():
         first, again, other = (call(name, shape, Generator(given.seed + i)) for i in (1, 1, 2))
-        problem = _not_drawn(first, law, shape)
+        problem = _not_drawn(first, law, shape, mistakes.get(name, {}))
         yield 2, f"{name}: its shape, mean 0, standard deviation 1", problem
         first, again, other = (
             answer.arrays.get("", np.empty(0)) for answer in (first, again, other)
@@ -223,7 +270,7 @@ def my_noise(given, call):
     yield 2, "all draws come from the generator", "; ".join(problems) or None
 
 
-def _not_drawn(answer, law, shape):
+def _not_drawn(answer, law, shape, mistakes):
     if answer.problem:
         return answer.problem
     found = np.asarray(answer.arrays.get("", np.empty(0)), np.float64)
@@ -231,6 +278,11 @@ def _not_drawn(answer, law, shape):
         return f"shape {found.shape}, where {shape} was expected"
     if not np.isfinite(found).all():
         return "not all values are finite"
+    if law is None and set(np.unique(found)) == {0.0, 1.0}:
+        return "mean 0.5: this is 0 or 1, where −1 or 1 belongs"
+    for what, other in mistakes.items():
+        if _distance(found, other) < 0.03:
+            return f"standard deviation {found.std():.3f}, mean {found.mean():.3f}: this is {what}"
     if abs(found.std() - 1) > 0.04:
         return f"standard deviation {found.std():.3f}"
     if abs(found.mean()) > 0.04:
@@ -239,11 +291,15 @@ def _not_drawn(answer, law, shape):
         return None if set(np.unique(found)) == {-1.0, 1.0} else "values other than -1 and 1"
     if len(np.unique(found)) < found.size / 2:
         return "values repeat"
-    distance = stats.kstest(found.ravel(), law.cdf).statistic
+    distance = _distance(found, law)
     # 1e-14 by chance
     return (
         None if distance < 0.03 else f"of another shape: Kolmogorov–Smirnov distance {distance:.3f}"
     )
+
+
+def _distance(found, law):
+    return stats.kstest(found.ravel(), law.cdf).statistic
 
 
 @task("smoothgrad_5_aggregation", 10, [*_AGGREGATE, *SMOOTHGRAD], _aggregate)
@@ -253,10 +309,15 @@ def my_aggregate(given, call):
     ordered = values.sort(0).values
     mistakes = {
         "mean": {"the mean of the absolute values": values.abs().mean(0)},
-        "mean_square": {"the square of the mean": values.mean(0).square()},
+        "mean_abs": {"the absolute value of the mean": values.mean(0).abs()},
+        "mean_square": {
+            "the square of the mean": values.mean(0).square(),
+            "the root of the mean square": values.square().mean(0).sqrt(),
+        },
         "variance": {
             "the biased variance (divided by n)": values.var(0, unbiased=False),
             "the standard deviation": values.std(0),
+            "the mean square: the mean is not taken off": values.square().mean(0),
         },
         "median": {
             "the lower of the middle two": ordered[9],
@@ -266,13 +327,19 @@ def my_aggregate(given, call):
             "5 % trimmed off each end": ordered[1:-1].mean(0),
             "20 % trimmed off each end": ordered[4:-4].mean(0),
         },
-        "geometric_mean": {"without the absolute value's ε": values.abs().log().mean(0).exp()},
+        "geometric_mean": {
+            "without the absolute value's ε": values.abs().log().mean(0).exp(),
+            "the mean of the logarithms: the exp is missing": (values.abs() + 1e-8).log().mean(0),
+        },
     }
     for points, how in zip((1, 1, 1, 2, 2, 2, 1), AGGREGATES, strict=True):
         accumulator = AGGREGATES[how]()
         for value in values.double():
             accumulator.update(value)
-        yield points, how, same(call(values, how), accumulator.result(), mistakes.get(how))
+        problem = same(call(values, how), accumulator.result(), mistakes.get(how))
+        if how == "geometric_mean" and "NaN" in (problem or ""):
+            problem += ": this is the logarithm of negative gradients; take their size first"
+        yield points, how, problem
 
 
 TASKS = (my_gradient, my_smoothgrad, my_noise_study, my_counts, my_noise, my_aggregate)

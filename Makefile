@@ -11,10 +11,16 @@ OMP_NUM_THREADS ?= 1
 TEST = OMP_NUM_THREADS=$(OMP_NUM_THREADS) $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 GRADES ?= build/grades
 
-.PHONY: run test test-all studies lab notebooks bench lint release grade
+.PHONY: run run-all test test-all studies lab notebooks bench lint release grade
 
+RUN = $(BIN)/python -m helpers run $(if $(MODEL),--model $(MODEL)) $(if $(IMAGES),--images "$(IMAGES)")
+
+# The assignments and the site, in build/site; run-all executes the evidence pages anew too.
 run: $(VENV)/ready
-	$(BIN)/python -m helpers run $(if $(MODEL),--model $(MODEL)) $(if $(IMAGES),--images "$(IMAGES)")
+	$(RUN)
+
+run-all: $(VENV)/ready
+	$(RUN) --all
 
 test: $(VENV)/ready
 	$(TEST) -m "not slow"
@@ -29,7 +35,7 @@ lab: $(VENV)/ready
 	$(BIN)/python -m jupyter lab notebooks
 
 notebooks: $(VENV)/ready
-	$(BIN)/python -m helpers run --in-place
+	$(BIN)/python -m helpers run --in-place --all
 
 bench: $(VENV)/ready
 	$(BIN)/python tests/bench/bench.py

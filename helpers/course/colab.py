@@ -1,11 +1,11 @@
 """Opening a notebook in Colab: the cell it begins with, its badge, and what Colab lacks.
 
-python -m helpers colab    # writes both anew into every notebook and the README, after
-                           # pyproject.toml has changed
+python -m helpers colab    # writes both anew into every notebook and the README
 
-The repository's address and version stand in pyproject.toml and nowhere else; the revision fetched
-is the version's tag. In Colab this module is imported before anything is installed, so it needs the
-standard library only.
+The repository's address and version stand in pyproject.toml and nowhere else; while OWNER stands in
+for the owner, the address is git's ``origin``, if that is on GitHub, and the command writes it
+there. As long as neither is known there are no badges. The revision fetched is the version's tag.
+In Colab this module is run before anything is installed, so it needs the standard library only.
 """
 
 import importlib
@@ -25,56 +25,68 @@ KEPT = (
     "ipykernel",
 )
 _IMAGE = "https://colab.research.google.com/assets/colab-badge.svg"
-_BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]\([^)]*/([\w.-]+\.ipynb)\)")
+BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]\([^)]*/([\w.-]+\.ipynb)\)")
 _BOOTSTRAP = """\
+# @title Set-up
 import subprocess
 import sys
 from pathlib import Path
 
-folders = [Path.cwd(), *Path.cwd().parents]
-root = next((folder for folder in folders if (folder / "helpers").is_dir()), None)
-try:
-    import google.colab  # noqa: F401
-except ImportError:  # on a machine of your own
-    assert root, (
-        "Open this notebook from a checkout of its repository: "
-        "it needs the helpers/ and data/ beside it."
-    )
-    # so that `import helpers` works without an installation
-    sys.path.insert(0, str(root))
-else:  # in Colab: fetch the repository, then install what Colab lacks
-    root = root or Path.cwd() / "{folder}"
-    if not root.exists():
-        clone = "git -c advice.detachedHead=false clone --quiet --depth=1"
-        repository = "{repository}"
-        fetched = ["--branch={revision}", repository, str(root)]
-        subprocess.run([*clone.split(), *fetched], check=True)
-    sys.path.insert(0, str(root))
-    from helpers.course.colab import install_missing
+here = Path("{folder}").resolve()
+root = next((p for p in (here, *here.parents) if (p / "helpers").is_dir()), None)
+if "google.colab" in sys.modules:
+{fetch}
+    subprocess.run([sys.executable, "-m", "helpers.course.colab"], cwd=root, check=True)
+assert root, "Open this notebook from a checkout: it needs the folder helpers/."
+sys.path.insert(0, str(root))
 
-    install_missing()"""
+import numpy as np
+import torch
+from helpers import *"""
+_FETCH = """\
+    if not root:
+        root, git = here, "git -c advice.detachedHead=false clone -q --depth=1"
+        source = ["--branch={revision}", "{repository}"]
+        subprocess.run([*git.split(), *source, str(root)], check=True)"""
+_NOWHERE = """\
+    assert root, "No public address of this course is known yet to fetch it from.\""""
+_ADDRESS = re.compile(r"(?:https://github\.com/|git@github\.com:)([\w.-]+/[\w.-]+?)(?:\.git)?/?")
+_FOLDED = "hide-input"
 
 
 def origin() -> tuple[str, str]:
-    """(the repository's address, the tag of this version), from pyproject.toml."""
+    """(the repository's address, the tag of this version), from pyproject.toml; the address is ""
+    while nobody has named the owner."""
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     repository, version = (
         re.search(rf'^{key} = "(.+)"', text, re.MULTILINE)[1] for key in ("Repository", "version")
     )
-    return repository.rstrip("/"), f"v{version}"
+    return "" if "/OWNER/" in repository else repository.rstrip("/"), f"v{version}"
+
+
+def from_git() -> str:
+    """The address of git's ``origin`` as Colab wants it; "" where that is not on GitHub."""
+    command = ["git", "-C", str(ROOT), "remote", "get-url", "origin"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    except FileNotFoundError:  # no git here
+        return ""
+    found = _ADDRESS.fullmatch(said)
+    return f"https://github.com/{found[1]}" if found else ""
 
 
 def bootstrap(repository, revision) -> str:
     """The source of the cell that every notebook begins with. It does nothing in a checkout but
-    find it."""
-    return _BOOTSTRAP.format(
-        repository=repository, revision=revision, folder=repository.rsplit("/", 1)[1]
-    )
+    find it. ``repository`` "" fetches nothing in Colab either, and says so."""
+    fetch = _FETCH.format(repository=repository, revision=revision) if repository else _NOWHERE
+    return _BOOTSTRAP.format(folder=(repository or ".").rsplit("/", 1)[-1], fetch=fetch)
 
 
 def badge(name, repository, revision) -> str:
     """The Markdown link that opens ``notebooks/name`` in Colab, which takes notebooks from GitHub
-    by their path there."""
+    by their path there; "" where no repository is known."""
+    if not repository:
+        return ""
     host, _, path = repository.partition("github.com/")
     if host != "https://":
         raise ValueError(
@@ -88,7 +100,7 @@ def badge(name, repository, revision) -> str:
 
 def stamp(notebook, name, repository=None, revision=None):
     """Put the bootstrap cell's source and the badge under the title into a notebook, in place of
-    those there; return it.
+    those there, and fold its machinery for every program that shows it; return it.
 
     Args:
         notebook: parsed JSON or an nbformat node; one without a cell tagged ``bootstrap`` is left
@@ -98,12 +110,21 @@ def stamp(notebook, name, repository=None, revision=None):
     """
     here = (repository, revision) if repository and revision else origin()
     cells = [cell for cell in notebook["cells"] if "bootstrap" in cell["metadata"].get("tags", [])]
+    if not cells:
+        return notebook
     for cell in cells:
         cell["source"] = bootstrap(*here)
-    first = notebook["cells"][0] if cells else {"source": ""}
-    title, _, rest = _BADGE.sub("", "".join(first["source"])).partition("\n")
+        tags = cell["metadata"]["tags"]
+        cell["metadata"]["tags"] = tags if _FOLDED in tags else [*tags, _FOLDED]
+    for cell in notebook["cells"]:
+        if _FOLDED in cell["metadata"].get("tags", []):
+            cell["metadata"].setdefault("jupyter", {})["source_hidden"] = True  # JupyterLab
+            cell["metadata"]["cellView"] = "form"  # Colab; the site goes by the tag
+    first = notebook["cells"][0]
+    title, _, rest = BADGE.sub("", "".join(first["source"])).partition("\n")
     if title.startswith("# "):
-        first["source"] = f"{title}\n\n{badge(name, *here)}\n\n{rest.lstrip()}".rstrip()
+        parts = (title, badge(name, *here), rest.strip())
+        first["source"] = "\n\n".join(part for part in parts if part)
     return notebook
 
 
@@ -165,15 +186,47 @@ def main(arguments=None):
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     ).parse_args(arguments)
-    readme = ROOT / "README.md"
-    texts = {
-        readme: _BADGE.sub(
-            lambda found: badge(found[1], *origin()), readme.read_text(encoding="utf-8")
+    found = from_git()
+    if not origin()[0] and found:
+        file = ROOT / "pyproject.toml"
+        named = re.sub(
+            r'^Repository = ".+"',
+            lambda _: f'Repository = "{found}"',
+            file.read_text(encoding="utf-8"),
+            flags=re.MULTILINE,
         )
-    }
+        with written_whole(file) as whole:
+            whole.write_text(named, encoding="utf-8")
+    repository, _ = origin()
+    texts = {}
     for path in sorted((ROOT / "notebooks").rglob("*.ipynb")):
         notebook = stamp(nbformat.read(path, as_version=4), name_of(path))
         texts[path] = nbformat.writes(notebook) + "\n"
+    readme = ROOT / "README.md"
+    texts[readme] = with_badges(readme.read_text(encoding="utf-8"))
     for path, text in texts.items():
         with written_whole(path) as whole:
             whole.write_text(text, encoding="utf-8")
+    print(
+        f"written for {repository}; push the tag {origin()[1]} too"
+        if repository
+        else "no badges: git's origin is not on GitHub, and pyproject.toml names no owner"
+    )
+
+
+def with_badges(text) -> str:
+    """The README's table with a badge at the end of the line of each assignment, or with none."""
+    here = origin()
+    text = re.sub(rf" *{BADGE.pattern}", "", text)
+    if not here[0]:
+        return text
+    return re.sub(
+        r"^(\| \[\w+\]\(notebooks/(\w+\.ipynb)\).*?) *\|$",
+        lambda found: f"{found[1]} {badge(found[2], *here)} |",
+        text,
+        flags=re.MULTILINE,
+    )
+
+
+if __name__ == "__main__":  # as the bootstrap cell does in Colab
+    install_missing()

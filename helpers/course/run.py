@@ -1,113 +1,125 @@
-"""Re-execute the notebooks and write them as pages.
+"""Re-execute the notebooks and build the site from them.
 
-python -m helpers run                                   # all of them, to build/
+python -m helpers run                                   # the assignments, to build/site
+python -m helpers run --all                             # and the evidence behind them
 python -m helpers run --model resnet50 --images mine    # on another network and other pictures
-python -m helpers run --in-place                        # refresh the outputs that are committed
+python -m helpers run --in-place notebooks/NAME.ipynb   # refresh the outputs that are committed
 """
 
 import argparse
-import html
+import io
+import multiprocessing
 import os
-import re
 import sys
 import tempfile
 import time
 import warnings
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import nbformat
 import papermill
-from nbconvert import HTMLExporter
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
 
-from helpers.attribution.gradients import saliency
-from helpers.attribution.integrated_gradients import integrated_gradients
-from helpers.attribution.smoothgrad import smoothgrad
-from helpers.benchmark.images import SOURCES, load_images
-from helpers.benchmark.models import DATA, load_model
 from helpers.course.colab import ROOT, name_of, stamp
-from helpers.display.plotting import color_limits, outline, reduced, show_map, show_pixels
-from helpers.evaluate import logits_of
 from helpers.files import written_whole
 
-_STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:3rem auto;padding:0 1rem}"
-    "td{padding:.3rem 1rem .3rem 0}"
-)
+OVERVIEW = ROOT / "data" / "overview.png"
 
 
-def run(notebooks, out, parameters=None, *, timeout=None) -> list[dict]:
-    """Execute each notebook into ``out`` as .ipynb and .html, whether it fails or not, and write an
-    index page.
+def run(notebooks, out, parameters=None, *, timeout=None, frames=None, jobs=None) -> list[dict]:
+    """Execute each notebook into ``out``, whether it fails or not; in processes of their own, as
+    many at a time as there are cores, four at most, with one thread each unless ``OMP_NUM_THREADS``
+    says otherwise.
 
     Args:
         notebooks: paths.
-        out: a folder.
+        out: a folder; a notebook goes where it lies in notebooks/, another one beside them.
         parameters: values for the ``parameters`` cell, e.g. {"MODEL": "resnet50"}.
         timeout: seconds for a cell; None for no limit.
+        frames: True or False whether panels leave frames that move without a kernel; None: those
+            of evidence pages alone, as it is committed.
+        jobs: how many at a time.
 
     Returns:
-        for each notebook {"name", "title", "page", "seconds", "error"}; page is None where nothing
-        could be executed, error is None, or says which cell failed and how.
+        for each notebook, in the order given, {"name": where it lies, "path": the executed copy,
+        "seconds", "error"}; path is None where nothing could be executed, error is None, or says
+        which cell failed and how.
     """
-    out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    results = []
-    with tqdm(notebooks, desc="notebooks", file=sys.stderr) as bar:
-        for path in map(Path, bar):
+    out, notebooks = Path(out), [Path(path) for path in notebooks]
+    jobs = jobs or min(os.cpu_count() or 1, 4)
+    results = {}
+    with (
+        # A fresh process, because one that forks while libraries hold threads may hang.
+        ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool,
+        tqdm(total=len(notebooks), desc="notebooks", file=sys.stderr) as bar,
+    ):
+        begun = {}
+        for path in notebooks:
+            name = name_of(path)
+            moving = frames if frames is not None else name.startswith("evidence/")
+            work = (path, out / name, parameters or {}, timeout, moving)
+            begun[pool.submit(_execute, *work)] = path
+        for done in as_completed(begun):
+            path = begun[done]
             bar.set_postfix_str(path.stem)
-            start, error = time.monotonic(), None
-            target = out / path.name
-            if not (target.exists() and target.samefile(path)):
-                target.unlink(missing_ok=True)  # of an earlier run
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # papermill and nbformat on their own deprecations
-                try:
-                    # From the notebook's own folder, as Jupyter would, so that its relative paths
-                    # mean the same.
-                    papermill.execute_notebook(
-                        str(path),
-                        str(target),
-                        parameters=parameters or {},
-                        cwd=str(path.parent),
-                        kernel_name="python3",
-                        language="python",
-                        progress_bar=False,
-                        extra_arguments=["--log-level=ERROR"],
-                        execution_timeout=timeout,
-                    )
-                except PapermillExecutionError as failure:
-                    error = f"cell [{failure.exec_count}]: {failure.ename}: {failure.evalue}"
-                except Exception as failure:  # a kernel that died, a notebook that is no notebook
-                    error = f"{_running_cell(target)}{type(failure).__name__}: {failure}"
-            title, page = path.stem, None
-            if target.is_file():
-                page = target.with_suffix(".html")
-                notebook = tidy(nbformat.read(target, as_version=4))
-                title = next(
-                    (
-                        c.source.splitlines()[0].lstrip("# ")
-                        for c in notebook.cells
-                        if c.source.startswith("# ")
-                    ),
-                    title,
-                )
-                _write(target, nbformat.writes(notebook) + "\n")
-                _write(page, to_html(notebook, title))
-            results.append(
-                {
-                    "name": path.stem,
-                    "title": title,
-                    "page": page and page.name,
-                    "seconds": time.monotonic() - start,
+            bar.update()
+            try:
+                results[path] = done.result()
+            except Exception as failure:  # the process itself died
+                error = f"{type(failure).__name__}: {failure}"
+                results[path] = {
+                    "name": name_of(path),
+                    "path": None,
+                    "seconds": 0.0,
                     "error": error,
                 }
+    return [results[path] for path in notebooks]
+
+
+def _execute(path, target, parameters, timeout, frames):
+    """One notebook, in a process that does nothing else meanwhile: it sets the environment and the
+    folder that the kernel starts in."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+    os.environ.pop("HELPERS_FRAMES", None)
+    if frames:
+        os.environ["HELPERS_FRAMES"] = "1"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target, start, error = target.resolve(), time.monotonic(), None
+    if not (target.exists() and target.samefile(path)):
+        target.unlink(missing_ok=True)  # of an earlier run
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # papermill and nbformat on their own deprecations
+        try:
+            # From the notebook's own folder, as Jupyter would, so that its relative paths mean the
+            # same.
+            papermill.execute_notebook(
+                str(path.resolve()),
+                str(target),
+                parameters=parameters,
+                cwd=str(path.resolve().parent),
+                kernel_name="python3",
+                language="python",
+                progress_bar=False,
+                extra_arguments=["--log-level=ERROR"],
+                execution_timeout=timeout,
             )
-    _write(out / "index.html", _index(results, parameters))
-    return results
+        except PapermillExecutionError as failure:
+            error = f"cell [{failure.exec_count}]: {failure.ename}: {failure.evalue}"
+        except Exception as failure:  # a kernel that died, a notebook that is no notebook
+            error = f"{_running_cell(target)}{type(failure).__name__}: {failure}"
+        written = target.is_file()
+        if written:
+            _save(tidy(nbformat.read(target, as_version=4)), target)
+    return {
+        "name": name_of(path),
+        "path": target if written else None,
+        "seconds": time.monotonic() - start,
+        "error": error,
+    }
 
 
 def tidy(notebook):
@@ -130,57 +142,58 @@ def tidy(notebook):
     return notebook
 
 
-def to_html(notebook, title) -> str:
-    """A page that needs no network: in place of a picture from elsewhere, such as a badge, stand
-    its words."""
-    exporter = HTMLExporter(mathjax_url="", require_js_url="", jquery_url="")
-    page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": title}})
-    return re.sub(r'<img alt="([^"]*)" src="https?:[^>]*>', r"\1", page)
+def overview():
+    """The picture at the top of the README: two photographs and a scene, explained by SmoothGrad
+    with more and more noise. A figure that says in words what is seen."""
+    import matplotlib.pyplot as plt
+    import torch
+    from torch.nn import functional
+
+    from helpers.attribution.smoothgrad import smoothgrad
+    from helpers.benchmark.images import load_images
+    from helpers.benchmark.models import load_model
+    from helpers.display.plotting import color_limits, reduced, show_map, show_pixels
+    from helpers.evaluate import logits_of
+
+    model = load_model("efficientnet_lite0", device="cpu")
+    # the rocket and the cup, both in the public domain
+    photos = load_images("photos")[[2, 1]].pixels
+    scene = functional.interpolate(
+        load_images("scenes", 1).pixels, photos.shape[-2:], mode="bilinear", antialias=True
+    )
+    pixels, strengths = torch.cat([photos, scene]), (0.0, 0.02, 0.05, 0.15, 0.3)
+    target = logits_of(model, pixels).argmax(1)
+    figure, axes = plt.subplots(
+        len(pixels), 1 + len(strengths), figsize=(12.8, 6.9), layout="constrained"
+    )
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    for ax, picture in zip(axes[:, 0], pixels, strict=True):
+        show_pixels(ax, picture)
+    axes[0, 0].set_title("picture", fontsize=17)
+    for column, strength in zip(axes.T[1:], strengths, strict=True):
+        n = 50 if strength else 1
+        values = reduced(smoothgrad(model, pixels, target, noise=strength, n_samples=n), "unsigned")
+        column[0].set_title(f"noise {strength:.0%}" if strength else "no noise", fontsize=17)
+        for row, limit in enumerate(color_limits(values[:, None])[:, 0]):
+            show_map(column[row], values[row], limit, "unsigned")
+    return figure
 
 
-def write_overview(path):
-    """The picture at the top of the README: two scenes beside two photographs, explained by the
-    same three methods."""
-    methods = {
-        "gradient": saliency,
-        "SmoothGrad": smoothgrad,
-        "Integrated\nGradients": integrated_gradients,
-    }
-    halves = {
-        "scenes: the truth is outlined": ("scenes", load_images("scenes", 2)),
-        # the rocket and the cup, both in the public domain
-        "photographs: the truth is not known": (
-            "efficientnet_lite0",
-            load_images("photos")[[2, 1]],
-        ),
-    }
-    figure = plt.figure(figsize=(12.8, 4.3), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0, hspace=0)
-    for half, (title, (name, images)) in zip(
-        figure.subfigures(1, 2, wspace=0.02), halves.items(), strict=True
-    ):
-        half.suptitle(title, fontsize=20)
-        model = load_model(name, device="cpu")
-        masks, answers = images.masks.get(model.part), logits_of(model, images.pixels).argmax(1)
-        axes = half.subplots(len(images), 1 + len(methods))
-        for ax, pixels, answer in zip(axes[:, 0], images.pixels, answers, strict=True):
-            show_pixels(ax, pixels)
-            ax.set_title(f"“{model.classes[answer]}”", fontsize=17)
-        for column, (title, method) in zip(axes.T[1:], methods.items(), strict=True):
-            values = reduced(method(model, images.pixels), "unsigned")
-            column[0].set_title(title, fontsize=17)
-            for row, limit in enumerate(color_limits(values[:, None])[:, 0]):
-                show_map(column[row], values[row], limit, "unsigned")
-                if masks is not None:
-                    outline(column[row], masks[row])
-    with written_whole(path) as whole:
-        figure.savefig(whole, dpi=90)
+def write_overview(path=OVERVIEW):
+    """``overview`` as a file, in 256 colours: a third of the size, and no eye sees it."""
+    import matplotlib.pyplot as plt
+    from PIL import Image
+
+    figure, drawn = overview(), io.BytesIO()
+    figure.savefig(drawn, dpi=80)
     plt.close(figure)
+    with written_whole(path) as whole, Image.open(drawn) as image:
+        image.convert("RGB").quantize(256).save(whole, "PNG", optimize=True)
 
 
-def _write(path, text):
+def _save(notebook, path):
     with written_whole(path) as whole:
-        whole.write_text(text, encoding="utf-8")
+        whole.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
 
 
 def _running_cell(target):
@@ -192,25 +205,12 @@ def _running_cell(target):
     return f"cell [{begun}]: " if begun else ""
 
 
-def _index(results, parameters):
-    def link(result):
-        title = html.escape(result["title"])
-        return f'<a href="{html.escape(result["page"])}">{title}</a>' if result["page"] else title
+def _images(given):
+    """The notebooks run in their own folder: a path is made absolute, a source's name is left."""
+    from helpers.benchmark.images import SOURCES
 
-    rows = "".join(
-        f"<tr><td>{link(r)}</td><td>{r['seconds']:.0f} s</td>"
-        f"<td>{'ok' if r['error'] is None else html.escape(r['error'])}</td></tr>"
-        for r in results
-    )
-    said = (
-        ", ".join(f"{k} = {v!r}" for k, v in (parameters or {}).items())
-        or "the embedded networks and pictures"
-    )
-    return (
-        f'<!doctype html><meta charset="utf-8"><title>Notebooks</title><style>{_STYLE}</style>'
-        "<h1>Notebooks</h1>"
-        f"<p>Executed with {html.escape(said)}.</p><table>{rows}</table>"
-    )
+    path = Path(given).expanduser()
+    return str(path.resolve()) if given not in SOURCES and path.exists() else given
 
 
 def main(arguments=None):
@@ -219,54 +219,67 @@ def main(arguments=None):
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("notebooks", nargs="*", help="default: all in notebooks/")
+    parser.add_argument("notebooks", nargs="*", help="default: all assignments, in notebooks/")
+    parser.add_argument("--all", action="store_true", help="the evidence notebooks too")
     parser.add_argument("--model", help="value for MODEL: a name for load_model")
     parser.add_argument("--images", help="value for IMAGES: a source or a folder for load_images")
     parser.add_argument("--seed", type=int, help="value for SEED")
     parser.add_argument(
-        "--out", default=ROOT / "build", help="folder for the pages (default: build/)"
+        "--out", type=Path, default=ROOT / "build", help="folder for the site (default: build/)"
     )
     parser.add_argument(
         "--in-place", action="store_true", help="write the outputs back into the notebooks instead"
     )
     arguments = parser.parse_args(arguments)
-    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
-    notebooks = [Path(path) for path in arguments.notebooks] or sorted(
-        (ROOT / "notebooks").glob("*.ipynb")
-    )
+    home = ROOT / "notebooks"
+    notebooks = [Path(path) for path in arguments.notebooks] or sorted(home.glob("*.ipynb"))
+    if arguments.all:
+        notebooks += sorted((home / "evidence").glob("*.ipynb"))
     missing = [str(path) for path in notebooks if not path.is_file()]
     if missing or not notebooks:
-        parser.error(f"no such notebook: {', '.join(missing) or ROOT / 'notebooks'}")
-    images = arguments.images
-    if images and images not in SOURCES and Path(images).expanduser().exists():
-        images = str(Path(images).expanduser().resolve())  # the notebooks run in their own folder
-    chosen = {"MODEL": arguments.model or None, "IMAGES": images or None, "SEED": arguments.seed}
+        parser.error(f"no such notebook: {', '.join(missing) or home}")
+    images = _images(arguments.images) if arguments.images else None
+    chosen = {"MODEL": arguments.model or None, "IMAGES": images, "SEED": arguments.seed}
     parameters = {name: value for name, value in chosen.items() if value is not None}
     if arguments.in_place and parameters:
         parser.error(
             "--in-place refreshes what is committed, which is the shipped configuration: leave the "
             "parameters out"
         )
-    with tempfile.TemporaryDirectory() as scratch:
-        out = Path(scratch) if arguments.in_place else Path(arguments.out)
-        results = run(notebooks, out, parameters)
-        failed = [result for result in results if result["error"]]
-        if arguments.in_place and not failed:
-            for path in notebooks:
-                notebook = stamp(nbformat.read(out / path.name, as_version=4), name_of(path))
-                _write(path, nbformat.writes(notebook) + "\n")
-            if not arguments.notebooks:
-                write_overview(DATA / "overview.png")
+    start = time.monotonic()
+    if arguments.in_place:
+        results, first = _refresh(notebooks, picture=arguments.all), None
+    else:
+        results = run(notebooks, arguments.out / "notebooks", parameters, frames=True)
+        first = _site(arguments.out, results, parameters)
+    failed = [result for result in results if result["error"]]
     for result in results:
-        print(
-            f"{'FAILED' if result['error'] else 'ok':6}  {result['seconds']:5.0f} s  "
-            f"{result['name']}"
-        )
+        state = "FAILED" if result["error"] else "ok"
+        print(f"{state:6}  {result['seconds']:5.0f} s  {result['name'].removesuffix('.ipynb')}")
         if result["error"]:
             print(f"        {result['error']}")
-    where = "in place" if arguments.in_place else f"open {Path(arguments.out) / 'index.html'}"
     print(
-        f"{len(results) - len(failed)} of {len(results)} notebooks ran to the end; "
-        + ("" if failed and arguments.in_place else where)
+        f"{len(results) - len(failed)} of {len(results)} notebooks ran to the end, "
+        f"in {time.monotonic() - start:.0f} s; "
+        + (f"open {first}" if first else "nothing was written" if failed else "written in place")
     )
     sys.exit(1 if failed else 0)
+
+
+def _refresh(notebooks, *, picture):
+    """Execute notebooks and write all of them back, or none if one failed."""
+    with tempfile.TemporaryDirectory() as scratch:
+        results = run(notebooks, scratch)
+        if not any(result["error"] for result in results):
+            for path, result in zip(notebooks, results, strict=True):
+                _save(stamp(nbformat.read(result["path"], as_version=4), result["name"]), path)
+            if picture:
+                write_overview()
+    return results
+
+
+def _site(out, results, parameters):
+    from helpers.course.site import build
+
+    said = ", ".join(f"{name} = {value!r}" for name, value in parameters.items())
+    return build(out, results, note=f"Executed with {said}." if said else "")

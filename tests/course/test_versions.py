@@ -9,10 +9,12 @@ import shutil
 import subprocess
 import sys
 
+import nbformat
 import pytest
 from environments import environment, pip
-from test_colab import NOTEBOOKS, fake_colab  # noqa: F401
+from test_colab import HERE, NOTEBOOKS, fake_colab  # noqa: F401
 
+from helpers.course.colab import stamp
 from helpers.course.run import ROOT
 
 REQUIREMENTS = (ROOT / "requirements.txt").read_text(encoding="utf-8")
@@ -68,7 +70,9 @@ def test_a_notebook_runs_to_its_end_in_colab_and_moves_no_package(
     before = installed(python)
     assert before["ipywidgets"] == "7.7.1"
     (tmp_path / "empty").mkdir()
-    command = [python, "-m", "papermill", path, tmp_path / path.name, "-k", "python3"]
+    stamped = tmp_path / f"stamped-{path.name}"
+    nbformat.write(stamp(nbformat.read(path, as_version=4), path.name, *HERE), stamped)
+    command = [python, "-m", "papermill", stamped, tmp_path / path.name, "-k", "python3"]
     process = subprocess.run(
         [*map(str, command), "--cwd", str(tmp_path / "empty")],
         env=fake_colab,

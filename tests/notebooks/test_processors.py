@@ -14,7 +14,13 @@ INSTRUCTIONS = {  # what oneDNN and torch's own kernels may use
     "SSE4.1": {"ONEDNN_MAX_CPU_ISA": "SSE41", "ATEN_CPU_CAPABILITY": "default"},
 }
 THREADS = {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"}  # a busy machine lets them wait
-PARTS = ["notebooks", "tests/attribution", "tests/measures", "tests/studies"]
+PARTS = {  # and which of its tests
+    "notebooks": "not slow",
+    "notebooks/evidence": "slow",
+    "tests/attribution": "not slow",
+    "tests/measures": "not slow",
+    "tests/studies": "not slow",
+}
 
 
 @pytest.mark.slow
@@ -23,7 +29,7 @@ PARTS = ["notebooks", "tests/attribution", "tests/measures", "tests/studies"]
 def test_passes_with_the_instructions_of(instructions, part):
     env = {name: value for name, value in os.environ.items() if "PYTEST" not in name}
     ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-m", "not slow", part],
+        [sys.executable, "-m", "pytest", "-q", "-m", PARTS[part], part],
         cwd=ROOT,
         env=env | INSTRUCTIONS[instructions] | THREADS,
         capture_output=True,

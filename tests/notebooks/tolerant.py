@@ -10,7 +10,8 @@ Another processor, number of threads or version of torch rounds otherwise, so a 
 - a cell's metadata may say otherwise: ``"tolerance": {"absolute": 0.02}`` (as printed, in place of
   the units) or ``"relative"`` for its decimals, ``"count": 1`` for its counts.
 
-A table is compared as the text that it has beside its HTML.
+A table is compared as the text that it has beside its HTML. Evidence pages take minutes, so their
+cells are marked ``slow``.
 """
 
 import re
@@ -68,6 +69,8 @@ def disagreement(stored, found, *, absolute=None, relative=RELATIVE, count=0) ->
 
 def pytest_itemcollected(item):
     if isinstance(item, IPyNbCell):
+        if item.path.parent.name == "evidence":
+            item.add_marker("slow")
         item.sanitize = partial(Printed, tolerance=item.cell.metadata.get("tolerance", {}))
         item.output_timeout = PATIENCE
         item.parent.skip_compare = {*item.parent.skip_compare, "text/html"}

@@ -423,7 +423,7 @@ def plot_ranks():
     maps = {
         "a map": [3, 1, 6, 2, 9, 4, 4, 12],
         "same order": [0.7, 0.3, 1.1, 0.5, 3.5, 0.8, 0.8, 12],
-        "another order": [5, 8, 3, 10, 6, 1, 9, 4],
+        "another order": [10, 8, 5, 2, 3, 4, 1, 9],
         "reversed": [10, 12, 7, 11, 4, 9, 9, 1],
     }
     ranks = {name: _mean_ranks(np.array(sizes)) for name, sizes in maps.items()}
@@ -434,7 +434,9 @@ def plot_ranks():
         for place, (size, rank) in enumerate(zip(sizes, ranks[name], strict=True)):
             ax.text(place, size + 0.02 * max(sizes), f"{rank:g}", ha="center", fontsize=9)
         rho = np.corrcoef(ranks["a map"], ranks[name])[0, 1]
-        ax.set_title(name if name == "a map" else f"{name}: ρ = {rho:.2f}", fontsize=10)
+        ax.set_title(
+            name if name == "a map" else f"{name}: ρ = {rho:.1f}".replace("-", "−"), fontsize=10
+        )
         ax.set(xticks=[], yticks=[], ylim=(0, 1.18 * max(sizes)))
         ax.spines[["top", "right"]].set_visible(False)
     axes[0].set_xlabel("eight pixels; over each its rank", fontsize=9)

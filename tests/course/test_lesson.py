@@ -22,6 +22,19 @@ PASSES = """
 def my_counts(model, pixels, target, counts, fields, noise):
     return {n: my_smoothgrad(model, pixels, target, %s, noise) for n in counts}
 """
+INTEGRATED = "def my_integrated_gradients(model, pixels, target, baseline, n_steps):\n    "
+PATH = (
+    "points = [baseline + (i + %s) / n_steps * (pixels - baseline) for i in range(n_steps)]\n    "
+    "mean = sum(my_gradient(model, p, target) for p in points) / n_steps\n    return %s"
+)
+BASELINE = "def my_baseline(name, pixels, generator):\n    "
+EXPECTED = "def my_expected_gradients(model, pixels, target, references, n_steps):\n    "
+FROM_EACH = (
+    "each = [my_integrated_gradients(model, pixels, target, r.expand_as(pixels), n_steps)"
+    " for r in references]\n    return "
+)
+NODES = "def my_nodes(rule, n):\n    i = np.arange(n)\n    return "
+STEPS = "def my_steps(model, pixels, target, baseline, steps):\n    "
 PLANTED = [
     ("my_gradient", f"{GRADIENT}logits = model(x).gather(1, target[:, None])\n    "
      "return torch.autograd.grad(logits.mean(), x)[0]", "divided by the number of pictures"),
@@ -47,18 +60,64 @@ PLANTED = [
     ("my_counts", PASSES % "fields", "the mean over all fields"),
     ("my_counts", PASSES % "fields[-n:]", "the mean over the last n fields"),
     ("my_counts", PASSES % "fields[:n]", "a pass of its own for each count"),
+    ("my_integrated_gradients", INTEGRATED + PATH % ("0.5", "mean"), "without the factor (x − x′)"),
+    ("my_integrated_gradients", INTEGRATED + PATH % ("0", "(pixels - baseline) * mean"),
+     "the left rule"),
+    ("my_integrated_gradients", INTEGRATED + PATH % ("0.5", "pixels * mean"),
+     "the factor x instead of (x − x′)"),
+    ("my_integrated_gradients", INTEGRATED + PATH.replace("baseline + ", "").replace(
+        "(pixels - baseline) for", "pixels for") % ("0.5", "pixels * mean"),
+     "a path from black, not from the baseline"),
+    ("my_baseline", f"{BASELINE}return pixels.mean((1, 2, 3), keepdim=True).expand_as(pixels)",
+     "the mean of all channels together"),
+    ("my_baseline", f"{BASELINE}return pixels.mean((0, 2, 3), keepdim=True).expand_as(pixels)",
+     "the mean of all pictures"),
+    ("my_baseline", f"{BASELINE}return (pixels > 0.5).float()", "the nearest end of the range"),
+    ("my_baseline", f"{BASELINE}return 1 - pixels", "the negative, 1 − x"),
+    ("my_baseline", f"{BASELINE}return (pixels.mean(1, keepdim=True) < 0.5).float()"
+     ".expand_as(pixels)", "one end for all channels of a pixel"),
+    ("my_baseline", f"{BASELINE}noise = generator.standard_normal(tuple(pixels.shape))\n    "
+     "return torch.from_numpy(noise).float()", "not uniform in [0, 1]"),
+    ("my_baseline", f"{BASELINE}noise = generator.random(tuple(pixels.shape[1:]))\n    "
+     "return torch.from_numpy(noise).float().expand_as(pixels)", "all pictures share a field"),
+    ("my_baseline", f"{BASELINE}return torch.rand_like(pixels)", "do not come from the generator"),
+    ("my_expected_gradients", f"{EXPECTED}mean = references.mean(0).expand_as(pixels)\n    "
+     "return my_integrated_gradients(model, pixels, target, mean, n_steps)",
+     "one path from the mean of the references"),
+    ("my_expected_gradients", f"{EXPECTED}{FROM_EACH}sum(each)", "the sum over references"),
+    ("my_expected_gradients", f"{EXPECTED}{FROM_EACH}each[0]", "of the first reference only"),
+    ("my_expected_gradients", f"{EXPECTED}paths = [r + (i + 0.5) / n_steps * (pixels - r) "
+     "for r in references for i in range(n_steps)]\n    "
+     "mean = sum(my_gradient(model, p, target) for p in paths) / len(paths)\n    "
+     "return (pixels - references.mean(0)) * mean", "the factor of the references' mean"),
+    ("my_nodes", f"{NODES}i / n, np.full(n, 1 / n)", "this is the left rule"),
+    ("my_nodes", f"{NODES}i / (n - 1), np.full(n, 1 / n)", "both ends counted fully"),
+    ("my_nodes", f"{NODES}i / (n - 1), np.where((i == 0) | (i == n - 1), 0.5, 1) / n",
+     "which sum to (n − 1)/n"),
+    ("my_nodes", f"{NODES}np.polynomial.legendre.leggauss(n)", "for [−1, 1], not moved"),
+    ("my_nodes", f"{NODES}(i + 0.5) / n, np.ones(n)", "without the division by n"),
+    ("my_steps", f"{STEPS}maps = {{}}\n    for n in steps:\n        maps[n] = "
+     "my_integrated_gradients(model, pixels, target, baseline, n)\n    return maps",
+     "the midpoint rule"),
+    ("my_steps", f"{STEPS}black = torch.zeros_like(pixels)\n    "
+     "return right_steps(model, pixels, target, black, steps)", "a path from black"),
+    ("my_steps", f"{STEPS}maps = right_steps(model, pixels, target, baseline, steps)\n    "
+     "return {n: m / (pixels - baseline) for n, m in maps.items()}", "without the factor (x − x′)"),
+    ("my_steps", f"{STEPS}return {{n: right_steps(model, pixels, target, baseline, [n])[n] "
+     "for n in steps}", "gradients of a picture"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "wrong", "words"), PLANTED)
 def test_a_planted_mistake_is_named(name, wrong, words):
     namespace = right()
+    namespace["right_steps"] = namespace.get("my_steps")
     exec(wrong, namespace)
     found = examine(task(name), namespace[name])
     assert any(words in reason for _, _, reason in found if reason), found
     assert sum(points for points, _, reason in found if reason) > 0
 
 
-@pytest.mark.parametrize("name", ["my_gradient", "my_smoothgrad", "my_counts"])
+@pytest.mark.parametrize("name", sorted({name for name, *_ in PLANTED}))
 def test_a_right_answer_has_no_mistake(name):
     assert not [reason for *_, reason in examine(task(name), right()[name]) if reason]

@@ -327,7 +327,15 @@ def my_retained_accuracy(given, call):
     fractions, grey = [0.0, 0.125, 0.25, 0.375, 0.5], torch.full_like(pixels, 0.5)
     answer = call(MODEL, pixels, maps, others, fractions, grey)
     expected = _retained(given, pixels, maps, others, grey, fractions)
-    yield 10, "other maps, targets and fractions, a grey fill", same(answer, expected)
+    mistakes = {
+        "the share still given what the network says of the whole picture": lambda: _retained(
+            given, pixels, maps, target, grey, fractions
+        ),
+        "with the pixels black": lambda: _retained(
+            given, pixels, maps, others, torch.zeros_like(grey), fractions
+        ),
+    }
+    yield 10, "other maps, targets and fractions, a grey fill", same(answer, expected, mistakes)
 
 
 def _upside_down(maps):
@@ -342,21 +350,34 @@ def _shifted(maps):
 
 @task("ig_4_hiding", 25, _HIDING, _steps_kept)
 def my_steps_quality(given, call):
-    pixels = given.large_pictures(6)
+    pixels, fractions = given.large_pictures(6), _FRACTIONS[1:-1]
     target = given.logits(pixels).argmax(1)
+
+    def kept(baseline, fill, steps):
+        maps = [_reference(given, pixels, target, baseline, n).float() for n in steps]
+        shares = [_retained(given, pixels, one, target, fill, fractions).mean() for one in maps]
+        return torch.stack(shares)
+
     for points, baseline, fill, steps in (
         (15, torch.zeros_like(pixels), given.large_pictures(12)[6:], [1, 2]),
         (10, torch.ones_like(pixels), given.large_pictures(16)[10:], [3, 1]),
     ):
-        maps = [_reference(given, pixels, target, baseline, n).float() for n in steps]
-        expected = torch.stack(
-            [_retained(given, pixels, one, target, fill, _FRACTIONS[1:-1]).mean() for one in maps]
-        )
-        answer = call(MODEL, pixels, target, baseline, steps, _FRACTIONS[1:-1], fill)
+        expected = kept(baseline, fill, steps)
+        mistakes = {
+            "the sum over the fractions, not the mean": len(fractions) * expected,
+            "for the steps in another order than asked for": expected.flip(0),
+            "with maps from black, not from the baseline": lambda f=fill, s=steps: kept(
+                torch.zeros_like(pixels), f, s
+            ),
+            "with the fill as the baseline of the maps": lambda f=fill, s=steps: kept(f, f, s),
+            "hidden with the baseline, not with the fill": lambda b=baseline, s=steps: kept(
+                b, b, s
+            ),
+        }
         yield (
             points,
             f"the mean over fractions for {steps[0]} and {steps[1]} steps",
-            same(answer, expected),
+            same(call(MODEL, pixels, target, baseline, steps, fractions, fill), expected, mistakes),
         )
 
 

@@ -92,9 +92,10 @@ def _table_net():
 # The files that take longest, the longest first: begun last, one of them would keep one core busy
 # while the others have nothing left to do.
 LONGEST = (
-    "notebooks/ig_4_quality.ipynb",
-    "notebooks/ig_2_baseline.ipynb",
-    "notebooks/smoothgrad_5_aggregation.ipynb",
+    "notebooks/evidence/ig_4_hiding.ipynb",
+    "notebooks/evidence/ig_2_baseline.ipynb",
+    "notebooks/evidence/ig_3_steps.ipynb",
+    "tests/notebooks/test_shuffled.py",
     "tests/course/grading/test_grade.py",
     "tests/browser/test_browser.py",
     "tests/notebooks/test_real_network.py",

@@ -30,11 +30,11 @@ from helpers.benchmark.models import DATA, load_model, training_seeds
 from helpers.checks import at_least_one, choose
 from helpers.evaluate import logits_of
 from helpers.files import written_whole
+from helpers.studies.headlines import BENCHMARK
 from helpers.studies.registry import STUDIES
 from helpers.studies.store import Results
 
 SCRATCH = Path(__file__).resolve().parents[2] / "build" / "studies"
-BENCHMARK = ("scenes", "scenes-letters")  # whose pictures they are: each gets them right
 CHUNK = 10  # pictures that are measured, and kept when interrupted, together
 TOLERANCE = (
     0.002  # of a recomputed value: stored with half precision, computed on another processor
@@ -113,7 +113,7 @@ def recompute(results, *, n=3, seed=0) -> str:
         for name, differ, of in zip(names, moved.sum(axes), there.sum(axes), strict=True):
             assert differ < max(2, share * of), f"{name}: {differ} of {of} values differ; {worst}"
     return (
-        f"{n} pictures of {results.networks[network]}, training seed "
+        f"{n} {'picture' if n == 1 else 'pictures'} of {results.networks[network]}, training seed "
         f"{training_seed}: {len(again)} measures × {len(settings)} "
         "settings computed again agree with the stored ones"
     )

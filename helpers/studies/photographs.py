@@ -26,11 +26,10 @@ from helpers.measures.controls import cascade, random_map, sobel
 from helpers.measures.faithfulness import retained_accuracy
 from helpers.measures.quality import rank_correlation
 from helpers.noise import draw_field
-from helpers.studies.headlines import headlines
+from helpers.studies.headlines import BENCHMARK, headlines
 from helpers.studies.steps import relative_gap, rise_from, size
 
 NETWORKS = ("efficientnet_lite0", "squeezenet1_1")
-SCENES = ("scenes", "scenes-letters")  # mosaics of them, to try mosaics where the truth is certain
 STRENGTHS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.3)
 RULES = ("midpoint", "left", "gauss_legendre")
 STEPS = (5, 20, 50)
@@ -178,7 +177,7 @@ def _field(pixels, seeds, index):
 # name -> (function, number of pictures, split, networks, where each network's pictures come from)
 STUDIES = {
     "photos_mosaics": (partial(headlines, hidden=(), **SHORT), 30, "", NETWORKS, mosaics),
-    "scenes_mosaics": (partial(headlines, hidden=(), **SHORT), 60, "", SCENES, scene_mosaics),
+    "scenes_mosaics": (partial(headlines, hidden=(), **SHORT), 60, "", BENCHMARK, scene_mosaics),
     "photos_noise": (photos_noise, 100, "", NETWORKS, photographs),
     "photos_steps": (photos_steps, 20, "", NETWORKS, photographs),
     "photos_hiding": (photos_hiding, 30, "", NETWORKS, photographs),

@@ -16,7 +16,7 @@ class Study:
     measure: Callable
     n_pictures: int = 300
     split: str = "test"
-    networks: tuple[str, ...] = ("scenes", "scenes-letters")
+    networks: tuple[str, ...] = headlines.BENCHMARK
     own_pictures: Callable | None = None
 
     def pictures(self, model) -> ImageSet:

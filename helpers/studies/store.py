@@ -9,6 +9,7 @@ import numpy as np
 from helpers.benchmark.models import data_file, recipe_name
 from helpers.checks import choose
 from helpers.measures.statistics import FEWEST, Estimate, SeedEstimate, mean_over_seeds
+from helpers.studies.headlines import BENCHMARK
 from helpers.studies.registry import STUDIES
 
 
@@ -70,7 +71,7 @@ class Results:
 
     def _partner(self, network):
         """The network of the same recipe that reads the other part, or None."""
-        shapes, letters = "scenes", "scenes-letters"
+        shapes, letters = BENCHMARK
         old, new = (letters, shapes) if network.startswith(letters) else (shapes, letters)
         partner = network.replace(old, new, 1)
         return partner if partner != network and partner in self.networks else None

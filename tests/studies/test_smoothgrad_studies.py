@@ -401,20 +401,9 @@ class TestSampleError:
     def test_settings(self, errors):
         assert list(errors) == ["1", "4", "20", "2 antithetic", "20 antithetic"]
         assert all(row.keys() == {"error", "reference error"} for row in errors.values())
-        assert (
-            len(
-                sample_error(
-                    quadratic,
-                    ImageSet(torch.ones(1, 1, 2, 2), ("a",)),
-                    torch.tensor([0]),
-                    [0],
-                    counts=(1, 3),
-                    pairs=(),
-                    n_reference=2,
-                )
-            )
-            == 2
-        )
+        one = ImageSet(torch.ones(1, 1, 2, 2), ("a",))
+        sizes = dict(counts=(1, 3), pairs=(), n_reference=2)
+        assert len(sample_error(quadratic, one, torch.tensor([0]), [0], **sizes)) == 2
 
     @pytest.mark.parametrize("n", [1, 4, 20])
     def test_the_error_is_that_of_both_and_the_reference_error_its_share(self, errors, n):

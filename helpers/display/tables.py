@@ -22,6 +22,7 @@ MEASURES = {
     "auc": ("pixel AUC ↑", "high"),
     "auc +2": ("AUC, part + 2 px ↑", "high"),
     "contrast": ("pair contrast ↑", "high"),
+    "contrast +2": ("contrast, part + 2 px ↑", "high"),
     "lowest hidden, mean": ("keep test, mean fill ↑", "high"),
     "lowest hidden, blur": ("keep test, blur fill ↑", "high"),
     "highest hidden, mean": ("remove test, mean fill ↓", "low"),
@@ -51,34 +52,38 @@ class Table:
     fold: int
 
     def _repr_html_(self):
-        head = "".join(f'<th scope="col">{escape(title)}</th>' for title in ("", *self.columns))
+        head = "".join(
+            f'<th scope="col" style="text-align:{self._side(title)}">{escape(title)}</th>'
+            for title in ("", *self.columns)
+        )
         body = "".join(
             f'<tr><th scope="row" style="text-align:left">{escape(label)}</th>'
             + "".join(map(self._cell, [label] * len(texts), self.columns, texts))
             + "</tr>\n"
             for label, texts in self.cells.items()
         )
-        folded = len(self.cells) > self.fold
-        caption = escape(self.caption)
-        inside = f'<caption style="text-align:left">{caption}</caption>\n' * bool(
-            caption and not folded
-        )
         # a narrow screen scrolls the table, not the page
         shown = (
             '<div style="overflow-x:auto"><table class="dataframe" '
             'style="font-variant-numeric:tabular-nums">\n'
-            f"{inside}<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>"
+            f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>"
         )
-        if not folded:
+        if len(self.cells) > self.fold:
+            summary = f"{escape(self.caption) or 'Table'} ({len(self.cells)} rows)"
+            return f"<details><summary>{summary}</summary>\n{shown}</details>"
+        if not self.caption:
             return shown
-        summary = f"{caption or 'Table'} ({len(self.cells)} rows)"
-        return f"<details><summary>{summary}</summary>\n{shown}</details>"
+        # above the table, not within: a caption is as narrow as its table
+        above = f"<figcaption>{escape(self.caption)}</figcaption>"
+        return f'<figure style="margin:0">{above}\n{shown}</figure>'
+
+    def _side(self, column):
+        return "right" if column in self.numeric else "left"
 
     def _cell(self, label, column, text):
-        side = "right" if column in self.numeric else "left"
         wrap = "nowrap" if len(text) <= WIDEST else "normal"
         shown = f"<b>{escape(text)}</b>" if (label, column) in self.bold else escape(text)
-        return f'<td style="text-align:{side};white-space:{wrap}">{shown}</td>'
+        return f'<td style="text-align:{self._side(column)};white-space:{wrap}">{shown}</td>'
 
     def __repr__(self):
         labels = [_wrapped(label, WIDEST) for label in self.cells]
@@ -87,7 +92,7 @@ class Table:
             _Column(
                 title,
                 [_wrapped(texts[i], WIDEST) for texts in self.cells.values()],
-                "right" if title in self.numeric else "left",
+                self._side(title),
             )
             for i, title in enumerate(self.columns)
         ]
@@ -111,7 +116,7 @@ class _Column:
 
     def __init__(self, title, entries, side):
         widest = max((len(line) for entry in entries for line in entry), default=0)
-        self.lines = [_wrapped(title, min(max(widest, 14), WIDEST)), *entries]
+        self.lines = [_wrapped(title, min(max(widest, 20), WIDEST)), *entries]
         self.width = max(len(line) for entry in self.lines for line in entry)
         self.side = side
 

@@ -35,6 +35,18 @@ FROM_EACH = (
 )
 NODES = "def my_nodes(rule, n):\n    i = np.arange(n)\n    return "
 STEPS = "def my_steps(model, pixels, target, baseline, steps):\n    "
+NOISE = """
+right_noise = my_noise
+def my_noise(distribution, shape, generator):
+    if distribution != "%s":
+        return right_noise(distribution, shape, generator)
+    return """
+AGGREGATE = """
+right_aggregate = my_aggregate
+def my_aggregate(gradients, how):
+    if how != "%s":
+        return right_aggregate(gradients, how)
+    return """
 PLANTED = [
     ("my_gradient", f"{GRADIENT}logits = model(x).gather(1, target[:, None])\n    "
      "return torch.autograd.grad(logits.mean(), x)[0]", "divided by the number of pictures"),
@@ -105,6 +117,24 @@ PLANTED = [
      "return {n: m / (pixels - baseline) for n, m in maps.items()}", "without the factor (x − x′)"),
     ("my_steps", f"{STEPS}return {{n: right_steps(model, pixels, target, baseline, [n])[n] "
      "for n in steps}", "gradients of a picture"),
+    ("my_noise", f"{NOISE % 'uniform'}generator.uniform(-1, 1, shape)", "deviation is 1/√3"),
+    ("my_noise", f"{NOISE % 'uniform'}generator.random(shape)", "whose mean is ½"),
+    ("my_noise", f"{NOISE % 'uniform'}generator.uniform(0, 12**0.5, shape)", "whose mean is √3"),
+    ("my_noise", f"{NOISE % 'laplace'}generator.laplace(size=shape)", "deviation is √2"),
+    ("my_noise", f"{NOISE % 'laplace'}2**0.5 * generator.laplace(size=shape)", "1/√2 of it"),
+    ("my_noise", f"{NOISE % 'laplace'}generator.standard_normal(shape)", "this is normal noise"),
+    ("my_noise", f"{NOISE % 'rademacher'}generator.integers(0, 2, shape)", "this is 0 or 1"),
+    ("my_noise", f"{NOISE % 'normal'}np.random.standard_normal(shape)", "do not come from it"),
+    ("my_aggregate", f"{AGGREGATE % 'mean_abs'}gradients.mean(0).abs()", "value of the mean"),
+    ("my_aggregate", f"{AGGREGATE % 'mean_square'}gradients.mean(0) ** 2", "square of the mean"),
+    ("my_aggregate", f"{AGGREGATE % 'variance'}gradients.var(0, correction=0)", "divided by n"),
+    ("my_aggregate", f"{AGGREGATE % 'median'}gradients.median(0).values", "lower of the middle"),
+    ("my_aggregate", f"{AGGREGATE % 'trimmed_mean'}gradients.sort(0).values[1:-1].mean(0)",
+     "5 % trimmed off each end"),
+    ("my_aggregate", f"{AGGREGATE % 'geometric_mean'}gradients.log().mean(0).exp()",
+     "logarithm of negative gradients"),
+    ("my_aggregate", f"{AGGREGATE % 'geometric_mean'}gradients.abs().log().mean(0).exp()",
+     "without the absolute value's ε"),
 ]  # fmt: skip
 
 

@@ -1,17 +1,22 @@
-"""The README says what the files say."""
+"""The README and the pages of docs/ say what the files say; their code runs."""
 
 import re
 
 import pytest
+import yaml
 
 from helpers.benchmark.models import EMBEDDED, load_card, training_seeds
 from helpers.course.run import ROOT
+from helpers.course.syllabus import load
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCS = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")}
+NUMBERS = DOCS["where_the_numbers_come_from.md"]
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
 
 def card_row(card):
-    """The row of the README's table for a card: accuracy, then the swaps as shares of the own
+    """The row of the table for a card: accuracy, then the swaps as shares of the own
     part's."""
     swaps = card["swaps"]
     (own,) = (part for part in swaps if "ratio_to_own" not in swaps[part])
@@ -60,22 +65,87 @@ def recipe_row(name):
     ],
 )
 def test_the_table_of_networks_quotes_the_cards(name, seed):
-    assert card_row(load_card(name, seed=seed)) in README
+    assert card_row(load_card(name, seed=seed)) in NUMBERS
 
 
 @pytest.mark.parametrize("name", [name for name in EMBEDDED if name != "scenes-shortcut"])
 def test_the_table_of_recipes_quotes_the_cards(name):
-    assert recipe_row(name) in README, recipe_row(name)
+    assert recipe_row(name) in NUMBERS, recipe_row(name)
 
 
 def test_the_speed_table_is_the_one_that_make_bench_wrote():
     results = (ROOT / "tests" / "bench" / "results.md").read_text(encoding="utf-8")
     rows = [line for line in results.splitlines() if line.startswith("|")]
-    assert rows and all(row in README for row in rows)
+    assert rows and all(row in DOCS["speed.md"] for row in rows)
 
 
-def test_every_notebook_is_listed_and_every_link_leads_somewhere():
-    for path in (ROOT / "notebooks").glob("*.ipynb"):
-        assert f"(notebooks/{path.name})" in README
-    for link in re.findall(r"\]\((?!http)([^)#]+)\)", README):
-        assert (ROOT / link).exists(), link
+def test_the_readme_is_read_in_a_minute():
+    assert len(README.splitlines()) <= 110
+    (alt,) = re.findall(r"!\[([^]]*)\]\(data/overview.png\)", README)
+    assert len(alt.split()) >= 8
+
+
+def test_the_readme_lists_the_course_in_reading_order():
+    rows = re.findall(r"^\| \[(\w+)\]\(notebooks/\1.ipynb\) \| (.*?) \| (\d+) ", README, re.M)
+    assert rows == [(entry.name, entry.question, str(entry.minutes)) for entry in load()]
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{name}" for name in DOCS)])
+def test_every_link_leads_somewhere(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for link in re.findall(r"\]\((?!http)([^)#]+)\)", text):
+        assert ((ROOT / page).parent / link).exists(), link
+
+
+@pytest.mark.parametrize("page", ["README.md", "scale.md", "your_own_network.md", "extend.md"])
+def test_the_code_runs_as_it_stands(page, capsys):
+    blocks = re.findall(r"^```python\n(.*?)^```", DOCS.get(page, README), re.M | re.S)
+    assert blocks
+    names = {}
+    for block in blocks:
+        exec(compile(block, page, "exec"), names)
+    for name in ("smooth", "paths", "maps"):
+        if name in names and not isinstance(names[name], dict):
+            assert names[name].isfinite().all() and names[name].abs().sum() > 0
+    if page == "extend.md":
+        share = names["both"]["sign"]
+        assert 0 <= share.min() < share.max() <= 1
+        # by hand: all the weight in one pixel, 3 rows and 4 columns from the other
+        maps, mask = names["torch"].zeros(1, 3, 9, 9), names["torch"].zeros(1, 1, 9, 9).bool()
+        maps[0, :, 1, 2], mask[0, 0, 4, 6] = -2, True
+        assert names["distance_of_centres"](maps, mask).item() == pytest.approx(5)
+
+
+def test_what_make_offers_is_in_the_readme():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.search(r"^\.PHONY: (.*)", makefile, re.M)[1].split():
+        assert f"make {target}" in README or f"make {target}" in "".join(DOCS.values()), target
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_a_workflow_runs_what_there_is(path):
+    flow = yaml.safe_load(path.read_text(encoding="utf-8"))
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = re.search(r"^\.PHONY: (.*)", makefile, re.M)[1].split()
+    assert {"name", "jobs", "permissions"} <= flow.keys()
+    for job in flow["jobs"].values():
+        assert job["runs-on"] and job["steps"]
+        for step in job["steps"]:
+            assert ("run" in step) != ("uses" in step)
+            assert "@v" in step.get("uses", "@v"), "a version is named"
+            words = step.get("run", "").split()
+            if words[:1] == ["make"]:
+                assert words[1] in targets
+            for word in words:
+                assert not word.startswith("tests/") or (ROOT / word).exists(), word
+
+
+def test_the_workflows_test_three_systems_and_publish_the_site():
+    flows = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in WORKFLOWS}
+    jobs = flows["tests"]["jobs"].values()
+    systems = {str(job["runs-on"]) for job in jobs}
+    systems |= {s for job in jobs for s in job.get("strategy", {}).get("matrix", {}).get("os", [])}
+    assert {"ubuntu-latest", "windows-latest", "macos-latest"} <= systems
+    steps = [step for job in flows["site"]["jobs"].values() for step in job["steps"]]
+    assert any(step.get("run") == "make run" for step in steps)
+    assert any(step.get("with", {}).get("path") == "build/site" for step in steps)

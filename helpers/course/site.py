@@ -5,6 +5,7 @@ is fetched from elsewhere.
 
 import base64
 import hashlib
+import html
 import importlib.util
 import io
 import os
@@ -277,7 +278,12 @@ def _card(entry, file, read, error, source):
             image.save(whole, "PNG", optimize=True)
         alt = picture[1] or f"The first figure of the notebook that asks: {entry.question}"
         lines += [f"![{re.sub(r'([][])', '', alt)}]({name})", ""]
-    lines += [f"### {entry.question}", "", f"[{title}](notebooks/{file})", ""]
+    lines += [
+        f"### {html.escape(entry.question, quote=False)}",
+        "",
+        f"[{title}](notebooks/{file})",
+        "",
+    ]
     lines += [f"{entry.minutes} minutes · {points}", ""]
     if evidence:
         links.append(f"[Evidence](notebooks/evidence/{file})")

@@ -1,7 +1,8 @@
-"""Re-execution: pages for every notebook, the failing one named with its cell, nothing of the
-reader's own touched."""
+"""Re-execution: every notebook in a process of its own, the failing one named with its cell,
+nothing of the reader's own touched."""
 
 import io
+import os
 import re
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -12,11 +13,12 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from PIL import Image
 
-from helpers.course import run as commands
-from helpers.course.run import DATA, ROOT, main, run, tidy, to_html
+import helpers.course.run as commands
+from helpers.course.run import OVERVIEW, ROOT, main, run, tidy
 
 GOOD = (
-    "import pathlib\nprint(SEED, MODEL, IMAGES, pathlib.Path.cwd().name)",
+    "import os, pathlib\nprint(SEED, MODEL, IMAGES, pathlib.Path.cwd().name, "
+    "os.environ['OMP_NUM_THREADS'], os.environ.get('HELPERS_FRAMES'))",
     "import ipywidgets\nipywidgets.IntSlider(3, description='a slider')",
     "from IPython.display import HTML, display\ndisplay(HTML('<b>bold</b>'))",
 )
@@ -52,9 +54,23 @@ def command(*arguments):
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory):
-    """(folder, what came of the command, out): a good and a failing notebook, one whose kernel dies
-    and one that is none."""
+def sites():
+    """What the site was asked to be built from, one a command; building it is test_site's."""
+    asked = []
+
+    def build(out, results, *, note):
+        asked.append((out, results, note))
+        return Path(out) / "site" / "index.html"
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("helpers.course.site.build", build)
+        yield asked
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory, sites):
+    """(folder, what came of the command, its executed copies): a good and a failing notebook, one
+    whose kernel dies and one that is none."""
     folder = tmp_path_factory.mktemp("notebooks")
     notebooks = [
         save(folder / "book" / "good.ipynb", "A good one & more", *GOOD),
@@ -77,7 +93,7 @@ def ran(tmp_path_factory):
         "7",
     )
     assert {path: path.read_bytes() for path in (folder / "book").iterdir()} == sources
-    return folder, ended, folder / "out"
+    return folder, ended, folder / "out" / "notebooks"
 
 
 def printed(notebook, cell):
@@ -89,7 +105,7 @@ def test_a_failure_is_the_exit_code_and_names_notebook_and_cell(ran):
     assert status == 1
     lines = said.splitlines()
     bad = next(
-        i for i, line in enumerate(lines) if line.startswith("FAILED") and line.endswith("bad")
+        i for i, line in enumerate(lines) if line.startswith("FAILED") and line.endswith(" bad")
     )
     # The injected parameters are a cell of their own: parameters [1], injected [2], print [3], 1 /
     # 0 [4].
@@ -100,7 +116,7 @@ def test_a_failure_is_the_exit_code_and_names_notebook_and_cell(ran):
 def test_a_kernel_that_dies_names_its_cell(ran):
     lines = ran[1][1].splitlines()
     dead = next(
-        i for i, line in enumerate(lines) if line.startswith("FAILED") and line.endswith("dead")
+        i for i, line in enumerate(lines) if line.startswith("FAILED") and line.endswith(" dead")
     )
     assert lines[dead + 1].strip().startswith("cell [4]: DeadKernelError")
 
@@ -108,7 +124,7 @@ def test_a_kernel_that_dies_names_its_cell(ran):
 def test_what_is_no_notebook_is_said_and_the_others_still_run(ran):
     lines = ran[1][1].splitlines()
     none = next(
-        i for i, line in enumerate(lines) if line.startswith("FAILED") and line.endswith("none")
+        i for i, line in enumerate(lines) if line.startswith("FAILED") and line.endswith(" none")
     )
     assert "NotJSONError" in lines[none + 1]
 
@@ -117,28 +133,33 @@ def test_progress_is_shown(ran):
     assert re.search(r"notebooks: +100%", ran[1][2])
 
 
-def test_every_notebook_has_a_page_and_the_index_links_those_there_are(ran):
-    out = ran[2]
-    index = (out / "index.html").read_text(encoding="utf-8")
-    links = re.findall(r'href="([^"]+)"', index)
-    assert links == ["good.html", "bad.html", "dead.html"]
-    assert all(
-        (out / link).is_file() and (out / link).with_suffix(".ipynb").is_file() for link in links
-    )
-    assert "A good one &amp; more" in index and "ZeroDivisionError" in index and "none" in index
-    assert "MODEL = &#x27;squeezenet1_1&#x27;" in index
-    assert not any(file.name.startswith(".") for file in out.iterdir())
+def test_the_site_is_built_from_what_ran_and_the_summary_says_where_it_is(ran, sites):
+    folder, (_, said, _), copies = ran
+    out, results, note = sites[0]
+    assert out == folder / "out" and "MODEL = 'squeezenet1_1'" in note and "SEED = 7" in note
+    assert [result["name"] for result in results] == [
+        f"{name}.ipynb" for name in ("good", "bad", "dead", "none")
+    ]
+    assert [result["path"] for result in results[:2]] == [
+        copies / "good.ipynb",
+        copies / "bad.ipynb",
+    ]
+    assert results[0]["error"] is None and results[3]["path"] is None
+    assert all(result["seconds"] > 0 for result in results)
+    assert said.splitlines()[-1].endswith(f"open {folder / 'out' / 'site' / 'index.html'}")
+    assert not any(file.name.startswith(".") for file in copies.iterdir())
 
 
 def test_parameters_override_the_notebooks_own_and_a_path_is_made_absolute(ran):
     folder, _, out = ran
     notebook = nbformat.read(out / "good.ipynb", as_version=4)
-    assert printed(notebook, 3).split() == ["7", "squeezenet1_1", str(folder / "pictures"), "book"]
+    given = ["7", "squeezenet1_1", str(folder / "pictures"), "book"]
+    assert printed(notebook, 3).split() == [*given, os.environ.get("OMP_NUM_THREADS", "1"), "1"]
 
 
-def test_the_failing_page_shows_what_ran_and_the_error(ran):
-    page = (ran[2] / "bad.html").read_text(encoding="utf-8")
-    assert "before" in page and "ZeroDivisionError" in page
+def test_the_copy_of_a_failing_notebook_has_what_ran_and_the_error(ran):
+    text = (ran[2] / "bad.ipynb").read_text(encoding="utf-8")
+    assert "before" in text and "ZeroDivisionError" in text
 
 
 def test_outputs_hold_nothing_that_only_a_live_kernel_shows(ran):
@@ -151,22 +172,6 @@ def test_outputs_hold_nothing_that_only_a_live_kernel_shows(ran):
     counts = [cell.execution_count for cell in notebook.cells if cell.cell_type == "code"]
     assert counts == [1, 2, 3, 4, 5]
     assert notebook.cells[1].metadata.tags == ["parameters"]
-
-
-def test_pages_need_no_network(ran):
-    for name in ("good.html", "bad.html", "index.html"):
-        page = (ran[2] / name).read_text(encoding="utf-8")
-        assert not re.findall(
-            r"""<(?:script|link|img|iframe)[^>]*(?:src|href)\s*=\s*["'](?:https?:)?//""", page
-        ), name
-        assert not re.findall(r"""@import[^;]*//|url\(["']?https?:""", page), name
-    assert "<b>bold</b>" in (ran[2] / "good.html").read_text(encoding="utf-8")
-
-
-def test_pages_have_the_notebooks_title(ran):
-    assert "<title>A good one &amp; more</title>" in (ran[2] / "good.html").read_text(
-        encoding="utf-8"
-    )
 
 
 @pytest.fixture(scope="module")
@@ -221,37 +226,49 @@ def test_arguments_that_make_no_sense_are_refused(monkeypatch, capsys, arguments
     assert caught.value.code == 2 and message in capsys.readouterr().err
 
 
+@pytest.fixture
+def asked(monkeypatch, sites):
+    """What ``run`` was asked for, one a command; it runs nothing."""
+    calls = []
+
+    def fake(notebooks, out, parameters=None, **settings):
+        calls.append((list(notebooks), parameters, settings))
+        return [{"name": n.name, "path": None, "seconds": 0, "error": "no"} for n in notebooks]
+
+    monkeypatch.setattr(commands, "run", fake)
+    return calls
+
+
 @pytest.mark.parametrize(
     ("given", "value"),
     [("scenes", "scenes"), ("nowhere/at/all", "nowhere/at/all"), ("here", None), ("", "unset")],
 )
 def test_images_that_are_a_path_are_made_absolute_and_names_are_left(
-    monkeypatch, tmp_path, given, value
+    monkeypatch, tmp_path, given, value, asked
 ):
-    import helpers.course.run
-
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path)
-    seen = {}
-    monkeypatch.setattr(
-        helpers.course.run, "run", lambda notebooks, out, parameters: seen.update(parameters) or []
-    )
-    monkeypatch.setattr(
-        sys, "argv", ["run", str(save(tmp_path / "a.ipynb", "A")), "--images", given]
-    )
-    with pytest.raises(SystemExit):
-        helpers.course.run.main()
-    assert seen.get("IMAGES", "unset") == (value or str(tmp_path / "here"))
+    command(save(tmp_path / "a.ipynb", "A"), "--images", given)
+    ((_, parameters, _),) = asked
+    assert parameters.get("IMAGES", "unset") == (value or str(tmp_path / "here"))
 
 
-def test_a_page_of_an_earlier_run_is_not_shown_for_a_notebook_that_did_not_run(tmp_path):
+def test_a_copy_of_an_earlier_run_is_not_taken_for_a_notebook_that_did_not_run(tmp_path):
     (tmp_path / "out").mkdir()
     stale = nbformat.writes(new_notebook(cells=[new_markdown_cell("# Stale")]))
     (tmp_path / "out" / "a.ipynb").write_text(stale)
     (tmp_path / "a.ipynb").write_text("no notebook")
     (result,) = run([tmp_path / "a.ipynb"], tmp_path / "out")
-    assert result["error"] and result["page"] is None and result["title"] == "a"
-    assert "Stale" not in (tmp_path / "out" / "index.html").read_text()
+    assert result["error"] and result["path"] is None
+    assert not (tmp_path / "out" / "a.ipynb").exists()
+
+
+def test_results_come_in_the_order_given_and_frames_only_where_asked(tmp_path):
+    slow, fast = "import time; time.sleep(2)", "import os; print(os.environ.get('HELPERS_FRAMES'))"
+    paths = [save(tmp_path / "slow.ipynb", "S", slow), save(tmp_path / "fast.ipynb", "F", fast)]
+    results = run(paths, tmp_path / "out")
+    assert [result["name"] for result in results] == ["slow.ipynb", "fast.ipynb"]
+    assert printed(nbformat.read(results[1]["path"], as_version=4), 2) == "None\n"
 
 
 def test_tidying_leaves_text_beside_a_widget():
@@ -272,7 +289,6 @@ def test_tidying_leaves_text_beside_a_widget():
         "kernelspec",
         "language_info",
     }
-    assert "[sliders]" in to_html(notebook, "title")
 
 
 def test_tidying_joins_a_table_that_came_in_pieces():
@@ -289,33 +305,30 @@ def test_tidying_joins_a_table_that_came_in_pieces():
     ]
 
 
-def test_the_default_is_every_notebook_of_the_project(monkeypatch, tmp_path):
-    import helpers.course.run
+@pytest.mark.parametrize(("arguments", "pattern"), [([], "*.ipynb"), (["--all"], "**/*.ipynb")])
+def test_the_default_is_every_assignment_and_all_the_evidence_too(asked, arguments, pattern):
+    command(*arguments)
+    ((notebooks, _, settings),) = asked
+    assert sorted(notebooks) == sorted((ROOT / "notebooks").glob(pattern)) and notebooks
+    assert settings == {"frames": True}
 
+
+def test_in_place_leaves_frames_to_the_evidence(asked):
+    command("--in-place")
+    assert asked[0][2] == {}, "as it is committed, which run() takes for granted"
+
+
+def test_the_readme_s_picture_has_a_scene_beside_photographs_for_each_strength(
+    tmp_path, monkeypatch
+):
     seen = []
-    monkeypatch.setattr(
-        helpers.course.run, "run", lambda notebooks, out, parameters: seen.extend(notebooks) or []
-    )
-    monkeypatch.setattr(sys, "argv", ["run", "--out", str(tmp_path)])
-    with pytest.raises(SystemExit) as caught:
-        helpers.course.run.main()
-    assert (
-        caught.value.code == 0
-        and seen == sorted((Path(ROOT) / "notebooks").glob("*.ipynb"))
-        and seen
-    )
 
+    def quick(model, pixels, target, *, noise, n_samples):
+        seen.append((tuple(pixels.shape), noise))
+        return pixels
 
-def test_the_readme_s_picture_has_scenes_outlined_beside_photographs(tmp_path, monkeypatch):
-    maps, outlined, (show, draw) = [], [], (commands.show_map, commands.outline)
-    monkeypatch.setattr(
-        commands, "show_map", lambda ax, *of: (maps.append((ax, of[0].shape)), show(ax, *of))
-    )
-    monkeypatch.setattr(commands, "outline", lambda ax, mask: (outlined.append(ax), draw(ax, mask)))
-    for slow in ("smoothgrad", "integrated_gradients"):
-        monkeypatch.setattr(commands, slow, commands.saliency)
+    monkeypatch.setattr("helpers.attribution.smoothgrad.smoothgrad", quick)
     commands.write_overview(tmp_path / "overview.png")
-    assert [sides for _, sides in maps] == [(64, 64)] * 6 + [(224, 224)] * 6
-    assert outlined == [ax for ax, _ in maps[:6]]
-    made, committed = Image.open(tmp_path / "overview.png"), Image.open(DATA / "overview.png")
-    assert made.size == committed.size and (DATA / "overview.png").stat().st_size < 600_000
+    assert seen == [((3, 3, 224, 224), noise) for noise in (0.0, 0.02, 0.05, 0.15, 0.3)]
+    made, committed = Image.open(tmp_path / "overview.png"), Image.open(OVERVIEW)
+    assert made.size == committed.size and OVERVIEW.stat().st_size < 400_000

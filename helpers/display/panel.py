@@ -1,5 +1,5 @@
 """Sliders: ipywidgets' own controls beside a figure that is redrawn as they move, and a button to
-add pictures.
+add pictures. A page without a kernel shows a strip of frames.
 
 The figure is a PNG in an ``Image`` widget and every control is watched with ``observe``, so that
 the same controls can be driven from plain Python (``panel.controls["noise"].value = 0.3``), where
@@ -8,6 +8,9 @@ an error in a redraw is raised; on the page it is shown in red under the figure.
 
 import html
 import io
+import json
+import os
+import re
 import traceback
 from pathlib import Path
 
@@ -15,13 +18,18 @@ import ipywidgets as widgets
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from helpers.attribution.gradients import REDUCTIONS
 from helpers.attribution.targets import resolve_target
+from helpers.display.frames import Frame, cells_of, sheet, slider
 from helpers.display.plotting import (
+    COLOURS_SAY,
+    alt_of,
     as_picture,
     color_limits,
     color_scale,
+    named,
     outline,
     reduced,
     show_map,
@@ -42,21 +50,33 @@ COMPUTING = (
 
 
 class Panel(widgets.VBox):
-    """Controls over a figure over a line of status.
+    """Controls over a figure over a line of status, and a button that saves what is seen.
+
+    Where no kernel runs, the picture is a strip of frames, drawn when the panel is displayed; with
+    the environment variable ``HELPERS_FRAMES`` set, there is a slider over them too.
 
     Args:
         draw: called with the value of every control by name; returns (figure, status), status a
-            line of plain text.
+            line of plain text, or (figure, status, kept), ``kept`` what ``save`` stores: {"map",
+            "pixels": (C, H, W)}.
+        strip: {name of a control: three to five of its values}, the frames; None for a single one.
+        alt: what each frame shows, a text for those who do not see it; None for the status.
         controls: name → an ipywidgets control.
 
     Attributes:
-        controls, image (PNG), status (HTML): the widgets; ``status.value`` holds the line, or the
-            error of the last redraw. During one, "computing …" is before it.
+        controls, image (PNG), status (HTML), button: the widgets; ``status.value`` holds the line,
+            or the error of the last redraw. During one, "computing …" is before it.
+
+    Raises:
+        ValueError: a strip of something else.
     """
 
-    def __init__(self, draw, **controls):
+    def __init__(self, draw, *, strip=None, alt=None, **controls):
         self.draw, self.controls, self.drawn = draw, controls, None
+        self.strip, self.alt, self._frames = _checked_strip(strip, controls), alt, (None, None)
         self.image, self.status = widgets.Image(format="png"), widgets.HTML()
+        self.button = widgets.Button(description="save map", layout={"width": "100px"})
+        self.button.on_click(self._save_and_say)
         for control in controls.values():
             if hasattr(control, "continuous_update"):
                 control.continuous_update = False
@@ -65,7 +85,12 @@ class Panel(widgets.VBox):
             control.observe(self.redraw, names="value")
         row = widgets.Layout(display="flex", flex_flow="row wrap")
         super().__init__(
-            [widgets.Box(list(controls.values()), layout=row), self.image, self.status]
+            [
+                widgets.Box(list(controls.values()), layout=row),
+                self.image,
+                self.status,
+                self.button,
+            ]
         )
         self.redraw()
 
@@ -78,21 +103,174 @@ class Panel(widgets.VBox):
             return
         self.status.value = COMPUTING + self.status.value  # sent at once, from another thread
         try:
-            figure, status = self.draw(**values)
-            buffer = io.BytesIO()
-            # as large, in less time
-            figure.savefig(buffer, format="png", dpi=DPI, pil_kwargs={"compress_level": 1})
+            figure, status, *kept = self.draw(**values)
+            png = _png(figure)
         except BaseException as error:  # an interrupt too, or it would go on "computing"
             self.drawn, self.status.value = None, in_red(error)
             raise
-        self.image.value = buffer.getvalue()
+        self.image.value = png
         self.image.width = round(figure.get_figwidth() * DPI)
         self.drawn, self.status.value = values, html.escape(status)
+        self._status, self._kept = status, kept[0] if kept else {}
 
-    # what a page without a kernel shows; ipywidgets cuts it off after 110 characters
+    def frames(self):
+        """([Frame of each value of the strip, or of what is drawn], {value: error} of those that
+        could not be drawn). No control moves; the same frames are drawn once."""
+        if self._frames[0] == self.drawn and self.drawn is not None:
+            return self._frames[1]
+        (name, values), frames, wrong = self._of_strip(), [], {}
+        for value in values:
+            text = value_text(self.controls[name], value) if name else ""
+            try:
+                figure, status, *_ = self.draw(**(self.drawn | ({name: value} if name else {})))
+                picture = Image.open(io.BytesIO(_png(figure))).convert("RGB")
+            except Exception as error:
+                wrong[text] = error
+                continue
+            frames.append(Frame(text, status, picture, cells_of(figure, DPI)))
+        self._frames = self.drawn, (frames, wrong)
+        return self._frames[1]
+
+    def _of_strip(self):
+        return next(iter(self.strip.items())) if self.strip else (None, (None,))
+
+    def _repr_mimebundle_(self, **asked):
+        """What a notebook stores: the live view, and for pages without a kernel the frames."""
+        # ipywidgets 7 displays in its own way, and does not come here
+        data = getattr(super(), "_repr_mimebundle_", lambda **_: {})(**asked) or {}
+        if self.drawn is None:
+            return data
+        (name, _), (frames, wrong) = self._of_strip(), self.frames()
+        label = (self.controls[name].description or name) if name else ""
+        each = self.alt or self._status
+        colours = COLOURS_SAY.get(self.drawn.get("show"), "")
+        shown = f": {label} {named([frame.value for frame in frames])}" if name else ""
+        alt = alt_of(f"a panel with sliders{shown}", each, colours)
+        data["text/plain"] = (
+            f"{alt} Run the notebook to move the sliders: {', '.join(self.controls)}."
+            + "".join(
+                f" Not drawn: {label} {value}, {type(error).__name__}: {error}."
+                for value, error in wrong.items()
+            )
+        )
+        if frames:
+            data["image/png"] = sheet(frames, label)
+            if os.environ.get("HELPERS_FRAMES"):
+                now = value_text(self.controls[name], self.drawn[name]) if name else ""
+                at = [frame.value for frame in frames]
+                start = at.index(now) if now in at else 0
+                data["text/html"] = slider(frames, label, start)
+        return data, {"image/png": {"alt": alt}}
+
+    # ipywidgets 7 shows it, cut off after 110 characters
     def __repr__(self):
         line = f"[sliders: {', '.join(self.controls)}; run the notebook to move them]"
         return line if len(line) <= 110 else "[sliders; run the notebook to move them]"
+
+    def save(self, folder="."):
+        """Store what is seen: NAME.png as drawn, and where there is a map NAME.npz: ``map``,
+        signed, and ``pixels``, both (C, H, W) float32, and ``settings``, JSON.
+
+        Returns:
+            the paths; NAME says picture and settings.
+
+        Raises:
+            ValueError: the last drawing failed. OSError: the folder cannot be written to.
+        """
+        if self.drawn is None:
+            raise ValueError("nothing to save: the last setting could not be drawn")
+        texts = {name: value_text(c, c.value) for name, c in self.controls.items()}
+        path = Path(folder) / _file_name(self.controls)
+        paths = [path.with_name(f"{path.name}.png")]
+        with written_whole(paths[0]) as whole:
+            whole.write_bytes(self.image.value)
+        if self._kept:
+            paths.append(path.with_name(f"{path.name}.npz"))
+            arrays = {
+                name: np.asarray(values.detach().cpu(), dtype=np.float32)
+                for name, values in self._kept.items()
+            }
+            settings = json.dumps(texts | {"status": self._status}, ensure_ascii=False)
+            with written_whole(paths[1]) as whole:
+                np.savez_compressed(whole, settings=settings, **arrays)
+        return paths
+
+    def _save_and_say(self, _):
+        try:
+            paths = self.save()
+        except Exception as error:
+            self.status.value = in_red(error)
+            raise
+        where = f"Saved {' and '.join(path.name for path in paths)} in {Path.cwd()}"
+        self.status.value = f"{html.escape(self._status)}<br>{html.escape(where)}"
+
+
+def _png(figure):
+    buffer = io.BytesIO()
+    # as large, in less time
+    figure.savefig(buffer, format="png", dpi=DPI, pil_kwargs={"compress_level": 1})
+    return buffer.getvalue()
+
+
+def _checked_strip(strip, controls):
+    if strip is None:
+        return {}
+    names = list(strip)
+    if len(names) != 1 or names[0] not in controls:
+        raise ValueError(
+            f"strip must name one of the controls, {', '.join(controls)}; found "
+            f"{', '.join(names) or 'none'}"
+        )
+    (name,), (values,) = names, strip.values()
+    if not 3 <= len(values) <= 5:
+        raise ValueError(f"strip must have three to five values of {name}, found {len(values)}")
+    control = controls[name]
+    for value in values:
+        if (
+            value not in _offered(control)
+            if hasattr(control, "options")
+            else hasattr(control, "min") and not control.min <= value <= control.max
+        ):
+            raise ValueError(f"strip: {name} cannot be {value!r}")
+    return {name: tuple(values)}
+
+
+def _offered(control):
+    """{value: label} of a control that has options."""
+    return {
+        one[1] if isinstance(one, tuple) else one: one[0] if isinstance(one, tuple) else str(one)
+        for one in control.options
+    }
+
+
+def value_text(control, value):
+    """A control's value as it is read: a label without its number and addition, a share in per
+    cent."""
+    if hasattr(control, "options"):
+        return re.sub(r"^\d+: | \([^)]*%\)$", "", _offered(control)[value])
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if getattr(control, "readout_format", "").endswith("%"):
+        return per_cent(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def per_cent(share):
+    return f"{100 * share:.3g} %"
+
+
+def _file_name(controls):
+    """A name of letters, digits, dots and dashes that says the settings."""
+    parts = []
+    for name, control in controls.items():
+        if isinstance(control.value, bool):
+            parts += [name] if control.value else []
+        elif isinstance(control.value, float):
+            parts.append(f"{name}-{control.value:g}")
+        else:
+            text = value_text(control, control.value)
+            parts.append(f"{name}-{text}" if text[:1].isdigit() else text)
+    return "_".join(re.sub(r"[^\w.]+", "-", part).strip("-.")[:40] for part in parts)[:160]
 
 
 class PictureRow:

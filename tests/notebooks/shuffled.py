@@ -19,7 +19,8 @@ from helpers.studies import compute, store
 
 SHUFFLE = 0  # which of the shuffles
 rng = np.random.default_rng(SHUFFLE)
-load, check, paired = store.load_results, statistics.check_claim, statistics.paired_difference
+load, check = store.load_results, statistics.check_claim
+paired, compared = statistics.paired_difference, statistics.compare
 
 
 def load_shuffled(name):
@@ -45,6 +46,15 @@ def paired_shuffled(first, second, **how):
     return paired(*sides, **how)
 
 
+def compare_shuffled(family, **how):
+    """The two sides of every difference exchanged, picture by picture."""
+    sides = {}
+    for name, differences in family.items():
+        differences = np.asarray(differences, dtype=float)
+        sides[name] = differences * rng.choice([-1, 1], differences.shape[-1])
+    return compared(sides, **how)
+
+
 def of_scattered(measure):
     def measured(maps, *args, **how):
         order = torch.from_numpy(rng.permutation(maps[0, 0].numel()))
@@ -65,6 +75,7 @@ class Unstopped(ast.NodeTransformer):
 
 store.load_results = load_shuffled
 statistics.check_claim, statistics.paired_difference = check_without_stopping, paired_shuffled
+statistics.compare = compare_shuffled
 compute.recompute = lambda *args, **how: "not recomputed"
 for name in ("relevance_mass", "pixel_auc", "correlation", "rank_correlation", "ssim"):
     setattr(quality, name, of_scattered(getattr(quality, name)))

@@ -21,6 +21,8 @@ NUMBERS = (  # not of one setting against another: most settings' values would d
     "noisy copies still named at 15 %",
     "the truth itself hides less well than 30 %",  # as any control does
     "log10 error at 50 steps, EfficientNet-Lite0's",
+    "hardly agrees with",  # nor does what was shuffled
+    "log10 of the gradient of p, logits × 3, over the logit's",
 )
 
 

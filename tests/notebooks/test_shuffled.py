@@ -14,7 +14,6 @@ CLAIMING = [
     for path in sorted((ROOT / "notebooks" / "evidence").glob("*.ipynb"))
     if "check_claim(" in path.read_text(encoding="utf-8")
 ]
-QUICK = ("findings",)  # in `make test` too
 SHUFFLES = 5  # any one may put two settings back where they were
 CLAIM = re.compile(r"^(supported|not supported|unsupported|undecided): (.*?)(?: \([-−\d.]+ \[.*)?$")
 NUMBERS = (  # not of one setting against another: most settings' values would do
@@ -44,13 +43,8 @@ def claims(path, shuffle):
     return found
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        pytest.param(path, id=path.stem, marks=[] if path.stem in QUICK else pytest.mark.slow)
-        for path in CLAIMING
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("path", CLAIMING, ids=lambda path: path.stem)
 def test_shuffled_data_support_no_claim(path):
     standing = None
     for shuffle in range(SHUFFLES):

@@ -36,6 +36,7 @@ from helpers.benchmark.sources import (
 from helpers.checks import at_least_one, choose
 
 SOURCES = ("scenes", "scenes-shortcut", "photos", "digits", *DATASETS)
+COLOURS = {"black": (0.0, 0.0, 0.0), "white": (1.0, 1.0, 1.0), "blue": (0.1, 0.2, 0.9)}
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 SUFFIXES += (".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif", ".heic", ".heif")
 PHOTO_SIZE = 224
@@ -165,6 +166,17 @@ def load_images(source="scenes", n=None, *, split="test", seed=0, size=None) -> 
             f"{', '.join(SOURCES)} are built in"
         )
     choose(source, SOURCES, "source of pictures, and no such folder,")
+
+
+def repainted(images, part, rgb):
+    """The same scenes, of the test split, with the shape or letter in another colour."""
+    pixels = []
+    for name in images.names:
+        scene = sample_scene("test", int(name.split()[-1]))
+        painted = replace(getattr(scene, part), colour=rgb)
+        pixels.append(render(replace(scene, **{part: painted}))[0])
+    pixels = torch.from_numpy(np.stack(pixels)).to(images.pixels) / 255
+    return replace(images, pixels=pixels)
 
 
 def read_image(file, size=PHOTO_SIZE) -> torch.Tensor:

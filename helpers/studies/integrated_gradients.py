@@ -1,10 +1,7 @@
 """The measurements of the Integrated Gradients notebooks; see ``studies``, and ``scoring`` for the
 common measures."""
 
-from dataclasses import replace
 from functools import partial
-
-import torch
 
 from helpers.attribution.gradients import saliency
 from helpers.attribution.integrated_gradients import (
@@ -14,8 +11,7 @@ from helpers.attribution.integrated_gradients import (
 )
 from helpers.attribution.relatives import applicable, grad_cam, gradient_x_input, guided_backprop
 from helpers.attribution.smoothgrad import smoothgrad
-from helpers.benchmark.images import load_images
-from helpers.benchmark.scenes import render, sample_scene
+from helpers.benchmark.images import COLOURS, load_images, repainted
 from helpers.evaluate import logits_of, one_class, probabilities
 from helpers.measures.controls import (
     blurred_random_map,
@@ -49,7 +45,6 @@ POINTS = (
     "adversarial",
 )
 N_REFERENCES = 10
-COLOURS = {"black": (0.0, 0.0, 0.0), "white": (1.0, 1.0, 1.0), "blue": (0.1, 0.2, 0.9)}
 
 
 def baselines(model, images, target, seeds, *, n_steps=STEPS):
@@ -259,19 +254,6 @@ def _references(images):
         source = "scenes-shortcut" if "patch" in images.masks else "scenes"
         return load_images(source, N_REFERENCES, split="tune").pixels.to(images.pixels)
     return images.pixels.roll(1, 0)[:N_REFERENCES]
-
-
-def repainted(images, part, rgb):
-    """The same scenes, of the test split, with the shape or letter in another colour."""
-    pixels = []
-    for name in images.names:
-        scene = sample_scene("test", int(name.split()[-1]))
-        pixels.append(
-            render(replace(scene, **{part: replace(getattr(scene, part), colour=rgb)}))[0]
-        )
-    return replace(
-        images, pixels=torch.stack([torch.from_numpy(p) for p in pixels]).to(images.pixels) / 255
-    )
 
 
 # name -> (function, number of pictures, split)

@@ -249,7 +249,7 @@ def my_noise(given, call):
         },
         "rademacher": normal,
     }
-    problems = []
+    problems = {}
     for name, law in laws.items():
         first, again, other = (call(name, shape, Generator(given.seed + i)) for i in (1, 1, 2))
         problem = _not_drawn(first, law, shape, mistakes.get(name, {}))
@@ -258,16 +258,17 @@ def my_noise(given, call):
             answer.arrays.get("", np.empty(0)) for answer in (first, again, other)
         )
         if problem and (first.shape != shape or not np.isfinite(first).all()):
-            problems.append(f"{name}: {problem}")
+            problems[name] = problem
         elif not np.array_equal(first, again):
-            problems.append(
-                f"{name}: the same generator gave other numbers: the draws do not come from it"
-            )
+            problems[name] = "the same generator gave other numbers: the draws do not come from it"
         elif np.array_equal(first, other):
-            problems.append(
-                f"{name}: another generator gave the same numbers: the draws do not come from it"
+            problems[name] = (
+                "another generator gave the same numbers: the draws do not come from it"
             )
-    yield 2, "all draws come from the generator", "; ".join(problems) or None
+    reasons = set(problems.values())
+    if len(problems) < len(laws) or len(reasons) > 1:
+        reasons = [f"{name}: {problem}" for name, problem in problems.items()]
+    yield 2, "all draws come from the generator", "; ".join(reasons) or None
 
 
 def _not_drawn(answer, law, shape, mistakes):

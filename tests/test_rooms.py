@@ -30,7 +30,7 @@ LINES = {
     "benchmark": 2200,
     "measures": 1400,
     "studies": 1800,
-    "display": 1575,
+    "display": 1795,
     "course": 3850,
     "ground": 520,
 }

@@ -99,6 +99,16 @@ def mean_over_pictures(values, *, seed=0) -> Estimate:
     return _bootstrap(_values(values, (1,))[None], 0.95, seed)[0]
 
 
+def share_of_pictures(share, n) -> Estimate:
+    """A share of n pictures, as of those that keep their label, and its 95 % interval by Wilson
+    (1927), which stays within [0, 1] and is right for few pictures and for shares of 0 and 1 too.
+    Of a mean of several such shares of the same pictures it is at least as wide as it must be."""
+    share, z = float(share), float(ndtri(0.975)) / np.sqrt(n)
+    middle = (share + z**2 / 2) / (1 + z**2)
+    half = z * np.sqrt(share * (1 - share) + z**2 / 4) / (1 + z**2)
+    return Estimate(share, float(middle - half), float(middle + half), n)
+
+
 def mean_over_seeds(values, *, seed=0) -> SeedEstimate:
     """``mean_over_pictures`` of (S, N) values: of their mean over the S training seeds, and of each
     seed alone."""

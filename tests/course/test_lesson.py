@@ -47,7 +47,53 @@ def my_aggregate(gradients, how):
     if how != "%s":
         return right_aggregate(gradients, how)
     return """
+KEPT = """
+def my_retained_accuracy(model, pixels, maps, target, fractions, fill):
+    size = %s
+    order = size.flatten(1).argsort(1).argsort(1).reshape(len(pixels), 1, *pixels.shape[2:])
+    shares = []
+    for fraction in fractions:
+        hidden = order < round(fraction * pixels[0, 0].numel())
+        with torch.no_grad():
+            answer = model(torch.where(hidden, %s, pixels)).argmax(1)
+        shares.append((answer == %s).float().mean())
+    return torch.stack(shares)
+"""
+SIZE, SAID = "maps.abs().sum(1)", "model(pixels).argmax(1)"
+QUALITY = "def my_steps_quality(model, pixels, target, baseline, steps, fractions, fill):\n    "
+OF_MAPS = "maps = [my_integrated_gradients(model, pixels, target, %s, n) for n in steps]\n    "
+EACH_KEPT = ("kept = torch.stack([my_retained_accuracy(model, pixels, m, target, fractions, %s) "
+             "for m in maps])\n    return kept%s")
+RANKS = """
+def my_rank_correlation(first, second):
+    found = []
+    for x, y in zip(%s, strict=True):
+        found.append(np.corrcoef(%s(x), %s(y))[0, 1])
+    return np.array(found)
+"""
+SIZES = "*[each.abs().sum(1).flatten(1).numpy() for each in (first, second)]"
+IN_ORDER = "(lambda v: v.argsort(kind='stable').argsort())"
 PLANTED = [
+    ("my_retained_accuracy", KEPT % (f"-{SIZE}", "fill", "target"), "highest-ranked pixels"),
+    ("my_retained_accuracy", KEPT % ("maps.sum(1)", "fill", "target"), "signed sum over channels"),
+    ("my_retained_accuracy", KEPT % (SIZE, "torch.zeros_like(fill)", "target"), "pixels black"),
+    ("my_retained_accuracy", KEPT % (SIZE, "fill", SAID), "what the network says of the whole"),
+    ("my_steps_quality", QUALITY + OF_MAPS % "baseline" + EACH_KEPT % ("fill", ".sum(1)"),
+     "the sum over the fractions"),
+    ("my_steps_quality", QUALITY + "steps = sorted(steps)\n    " + OF_MAPS % "baseline"
+     + EACH_KEPT % ("fill", ".mean(1)"), "in another order than asked for"),
+    ("my_steps_quality", QUALITY + OF_MAPS % "torch.zeros_like(pixels)"
+     + EACH_KEPT % ("fill", ".mean(1)"), "with maps from black"),
+    ("my_steps_quality", QUALITY + OF_MAPS % "fill" + EACH_KEPT % ("fill", ".mean(1)"),
+     "the fill as the baseline"),
+    ("my_steps_quality", QUALITY + OF_MAPS % "baseline" + EACH_KEPT % ("baseline", ".mean(1)"),
+     "hidden with the baseline"),
+    ("my_rank_correlation", RANKS % (SIZES, "", ""), "of the values, not of their ranks"),
+    ("my_rank_correlation", RANKS % (SIZES, IN_ORDER, IN_ORDER), "ties in the order they came"),
+    ("my_rank_correlation", RANKS % (SIZES.replace(".abs()", ""), IN_ORDER, IN_ORDER),
+     "of the signed sums over channels"),
+    ("my_rank_correlation", RANKS % (SIZES.replace(".sum(1)", ""), IN_ORDER, IN_ORDER),
+     "without the sum over channels"),
     ("my_gradient", f"{GRADIENT}logits = model(x).gather(1, target[:, None])\n    "
      "return torch.autograd.grad(logits.mean(), x)[0]", "divided by the number of pictures"),
     ("my_gradient", f"{GRADIENT}return torch.autograd.grad(model(x).sum(), x)[0]",

@@ -21,6 +21,7 @@ from helpers.measures.statistics import (
     mean_over_seeds,
     not_worse_than_best,
     paired_difference,
+    share_of_pictures,
     spearman_brown,
 )
 
@@ -41,6 +42,11 @@ class TestMeans:
 
     def test_no_spread(self):
         assert mean_over_pictures([0.25] * 5) == (0.25, 0.25, 0.25, 5)
+
+    @pytest.mark.parametrize("kept", [0, 3, 20])
+    def test_a_share_has_wilson_s_interval(self, kept):
+        low, high = stats.binomtest(kept, 20).proportion_ci(method="wilson")
+        assert share_of_pictures(kept / 20, 20) == pytest.approx((kept / 20, low, high, 20))
 
     @pytest.mark.parametrize(
         "values", [[1.0], [1.0, math.nan], [1.0, math.inf], [[1.0, 2.0]], [], 3.0]

@@ -152,6 +152,12 @@ WRONG = {
         "relative error",
         0,
     ),
+    "my_rank_correlation": (
+        "ranks = [m.sum(1).flatten(1).argsort(1).argsort(1).numpy() for m in (first, second)]\n"
+        "    return np.array([np.corrcoef(x, y)[0, 1] for x, y in zip(*ranks)])",
+        "signed sums",
+        0,
+    ),
     "my_steps_quality": ("return torch.ones(len(steps))", "", 0),
 }
 
@@ -216,6 +222,11 @@ HELPERS = {
         "integrated_gradients",
         "attribution.integrated_gradients",
         "{n: f(model, pixels, target, baseline=baseline, n_steps=n) for n in steps}",
+    ),
+    "my_rank_correlation": (
+        "rank_correlation",
+        "measures.quality",
+        "f(first, second, 'unsigned')",
     ),
     "my_retained_accuracy": (
         "retained_accuracy",

@@ -63,8 +63,8 @@ def plot_averaged_derivative(sigmas=(0.0, 0.02, 0.05, 0.2)):
 
 def plot_mean_of_slopes(n=10, sigma=0.07, at=0.4, *, seed=8):
     """How SmoothGrad's value at one point comes about: a jagged function and its slope there, the
-    derivative at ``n`` points with normal noise of ``sigma``, their mean, and that mean at every
-    point, for the same noise."""
+    derivative at ``n`` points around it (``sigma`` apart), their mean, and such a mean
+    everywhere."""
     rng = np.random.default_rng(seed)
     edges = np.append(0, np.sort(rng.random(45)))
     levels = 1.3 * np.cos(5 * edges) + rng.normal(0, 0.8, len(edges))

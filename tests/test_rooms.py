@@ -31,7 +31,7 @@ LINES = {
     "measures": 1400,
     "studies": 1800,
     "display": 1795,
-    "course": 3850,
+    "course": 4215,
     "ground": 520,
 }
 COURSE_SHARE = 0.40

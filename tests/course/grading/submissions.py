@@ -48,21 +48,24 @@ def make_source(path):
         _cell(
             "imports",
             "import matplotlib.pyplot as plt\nimport torch\n\n"
-            "from helpers.benchmark.models import load_model\n\n"
+            "from helpers import check, load_model\n\n"
             "model = load_model(MODEL)\npixels = torch.rand(2, 3, 32, 32)\n"
             "target = torch.tensor([1, 2])",
         ),
         _cell("solution-gradient", SOLVED["solution-gradient"], solution=True, tags=["solution"]),
         _cell(
             "check-gradient",
-            "assert my_gradient(model, pixels, target).shape == pixels.shape\nprint('fine')",
+            "my_gradient = check('my_gradient')",
             points=4,
         ),
         _cell(
             "solution-smoothgrad", SOLVED["solution-smoothgrad"], solution=True, tags=["solution"]
         ),
         _cell(
-            "check-smoothgrad", "assert N_PICTURES < 40, 'the grading profile is small'", points=8
+            "check-smoothgrad",
+            "assert N_PICTURES < 40, 'the grading profile is small'\n"
+            "my_smoothgrad = check('my_smoothgrad')",
+            points=8,
         ),
         _cell("figure", SOLVED["figure"], solution=True, tags=["solution"], points=4),
         _cell("measured", "print('total variation 1.95')", tags=["nbval-check-output"]),

@@ -6,7 +6,7 @@ import sys
 import nbformat
 import pytest
 
-from helpers.course.colab import origin
+from helpers.course import syllabus
 from helpers.course.grading.repair import is_locked, is_solution
 from helpers.course.release import ROOT, release, student_version
 
@@ -19,9 +19,7 @@ def released(tmp_path_factory):
 
 def test_solutions_and_outputs_are_gone_and_the_rest_is_kept(released):
     _, written = released
-    assert [path.name for path in written] == sorted(
-        path.name for path in (ROOT / "notebooks").glob("*.ipynb")
-    )
+    assert [path.stem for path in written] == [entry.name for entry in syllabus.load()]
     for path in written:
         source = nbformat.read(ROOT / "notebooks" / path.name, as_version=4)
         student = nbformat.read(path, as_version=4)
@@ -37,7 +35,6 @@ def test_solutions_and_outputs_are_gone_and_the_rest_is_kept(released):
                 )
             elif is_locked(ours):
                 assert theirs.source == ours.source
-            assert "solved edition" not in theirs.source
 
 
 def test_the_grader_the_tests_and_the_solved_notebooks_stay_behind(released):
@@ -46,7 +43,7 @@ def test_the_grader_the_tests_and_the_solved_notebooks_stay_behind(released):
     assert not {
         name
         for name in names
-        if "tasks" in name or "score" in name or name.startswith(("tests", ".git"))
+        if "score" in name or "sandbox" in name or name.startswith(("tests", ".git", "docs"))
     }
     assert {
         "README.md",
@@ -62,7 +59,7 @@ def test_in_colab_it_fetches_the_repository_it_is_handed_out_in(tmp_path):
     address = "https://github.com/school/handout"
     for path in release(tmp_path / "out", repository=f"{address}/"):
         text = path.read_text()
-        assert origin()[0] not in text and f'"{address}"' in text.replace('\\"', '"'), path.name
+        assert "OWNER" not in text and f'"{address}"' in text.replace('\\"', '"'), path.name
     assert address in (tmp_path / "out" / "pyproject.toml").read_text()
 
 
@@ -73,6 +70,48 @@ def test_a_solution_without_its_tag_is_an_error_not_a_leak(source):
     cell.metadata["tags"] = []
     with pytest.raises(ValueError, match="solution-gradient"):
         student_version(notebook)
+
+
+def test_answers_and_links_to_evidence_are_gone_and_questions_stay():
+    words = """1. Which one?
+
+<details class="answer"><summary>Answer</summary>
+
+The first.
+</details>
+
+2. See [the measure](evidence/how.ipynb), or not ([How](evidence/how.ipynb)).
+
+<details class="hint"><summary>Hint</summary>
+
+Think.
+</details>
+
+**The evidence**: 300 pictures: [measured](evidence/a.ipynb). Next: [two](two.ipynb)"""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(words)])
+    assert (
+        student_version(notebook).cells[0].source
+        == """1. Which one?
+
+2. See the measure, or not.
+
+<details class="hint"><summary>Hint</summary>
+
+Think.
+</details>
+
+Next: [two](two.ipynb)"""
+    )
+
+
+def test_outside_of_a_function_a_stub_runs():
+    """A figure that nobody drew does not stop the notebook; a function that nobody wrote is an
+    error when it is called."""
+    cell = nbformat.v4.new_code_cell(
+        "### BEGIN SOLUTION\nfigure = 1\n### END SOLUTION", metadata={"tags": ["solution"]}
+    )
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    assert student_version(notebook).cells[0].source == "# YOUR CODE HERE"
 
 
 def test_a_folder_with_other_things_is_left_alone(tmp_path):
@@ -89,7 +128,8 @@ def test_precheck_in_a_release(released, source):
     command = [sys.executable, "-m", "helpers", "precheck", "notebooks/mine.ipynb"]
     done = subprocess.run(command, cwd=out, capture_output=True, text=True)
     assert (
-        "passed  check-gradient" in done.stdout
+        "passed  my_gradient" in done.stdout
+        and "passed  my_smoothgrad" in done.stdout
         and "FAILED  check-smoothgrad: AssertionError" in done.stdout
     ), done.stderr
     assert done.returncode == 1

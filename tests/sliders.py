@@ -10,17 +10,19 @@ import nbformat
 from helpers.course.colab import ROOT
 
 SCREENSHOTS = ROOT / "build" / "browser"
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-FEW = ("00_start_here", "ig_1_method", "smoothgrad_2_noise_strength", "ig_4_quality")
-"""Between them they have every kind of panel. `make test` moves these in a browser, if there is
-one, on one page (the last one's panel goes on to read the page's names), and the controls of the
-others in plain Python; `make test-all` moves all of them both ways."""
+FOLDER = ROOT / "notebooks"
+NOTEBOOKS = [*sorted(FOLDER.glob("*.ipynb")), *sorted(FOLDER.glob("evidence/*.ipynb"))]
+
+
+def name_of(path):
+    """What tells an assignment from the evidence of the same name."""
+    return path.relative_to(FOLDER).with_suffix("").as_posix().replace("/", "-")
 
 
 def has_sliders(cell):
     """Whether a committed cell showed a ``Panel``."""
     shown = [output.get("data", {}).get("text/plain", "") for output in cell.get("outputs", [])]
-    return any("[sliders" in text for text in shown)
+    return any("un the notebook to move" in text for text in shown)
 
 
 def with_sliders():
@@ -28,6 +30,23 @@ def with_sliders():
     return [
         path for path in NOTEBOOKS if any(map(has_sliders, nbformat.read(path, as_version=4).cells))
     ]
+
+
+def kinds(path):
+    """The functions that make a notebook's panels."""
+    source = "\n".join(cell.source for cell in cut(path).cells)
+    return set(re.findall(r"\b(explore_\w+|Panel)\(", source))
+
+
+def few(paths):
+    """Of the notebooks as many as have every kind of panel between them. `make test` moves these in
+    a browser, if there is one, on one page, and the controls of the others in plain Python; `make
+    test-all` moves all of them both ways."""
+    chosen, left = [], {path: kinds(path) for path in paths}
+    while left and (best := max(left, key=lambda path: len(left[path]))) and left[best]:
+        chosen.append(best)
+        left = {path: kind - left[best] for path, kind in left.items() if path != best}
+    return chosen
 
 
 def cut(path):
@@ -60,12 +79,18 @@ def _names(code):
 
 
 def carries(status, value):
-    """Whether a line of status says a control's value: a number, up to rounding, or a label such as
-    "2: a name (90 %)", whose number and addition may be missing."""
+    """Whether a line of status says a control's value: a number, up to rounding, per cent counted
+    as hundredths, or a label such as "2: a name (90 %)", whose number and addition may be
+    missing."""
     try:
-        return any(
-            abs(float(found) - float(value)) <= 0.005
-            for found in re.findall(r"-?\d+(?:\.\d+)?", status)
-        )
+        (wanted,) = _numbers(value, whole=True)
     except ValueError:
         return re.sub(r"^\d+: | \([^)]*%\)$", "", value) in status
+    return any(abs(found - wanted) <= 0.005 for found in _numbers(status))
+
+
+def _numbers(text, whole=False):
+    """The numbers of a text, or the one that it is."""
+    number = r"(-?\d+(?:\.\d+)?)( ?%)?"
+    found = [re.fullmatch(number, text)] if whole else re.finditer(number, text)
+    return [float(one[1]) / (100 if one[2] else 1) for one in found if one]

@@ -30,7 +30,7 @@ LINES = {
     "benchmark": 2200,
     "measures": 1400,
     "studies": 1800,
-    "display": 1795,
+    "display": 2680,
     "course": 4215,
     "ground": 520,
 }

@@ -15,6 +15,7 @@ WIDEST = 1100  # pixels, of a strip
 MOST_STRIP, MOST_SLIDER = 250_000, 300_000  # bytes
 SCALES = (1, 0.85, 0.7, 0.6, 0.5, 0.4)  # tried in turn until the bytes suffice
 GAP, CAPTION = 2, 24  # pixels
+_FIVE_BITS = [round(round(value / 255 * 31) / 31 * 255) for value in range(256)]
 SMALL = 340  # pixels: of such pictures a phone shows two side by side
 # Light or dark is the page's; the slider is as high as a finger. Where no script runs, all frames
 # are shown, each under its value, and the slider is not.
@@ -201,8 +202,11 @@ def _rows(blocks):
 
 
 def _png(picture):
-    """A small file, of a palette; of the ways to choose one that which keeps white white."""
+    """A small file, of a palette; of the ways to choose one that which keeps white white. From the
+    colours of five bits, or it would take minutes where every pixel has its own."""
     buffer = io.BytesIO()
-    few = picture.quantize(method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    few = picture.point(_FIVE_BITS * 3).quantize(
+        method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
+    )
     few.save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()

@@ -1,28 +1,15 @@
 """Every slider of every notebook, moved with the keyboard in a real browser."""
 
-import re
-
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell
 from page import open_and_run
-from sliders import FEW, SCREENSHOTS, carries, cut, has_sliders, with_sliders
+from sliders import SCREENSHOTS, carries, cut, few, has_sliders, name_of, with_sliders
 
 SLIDERS = with_sliders()
+FEW = few(SLIDERS)
 FEWER = {"N_LIVE": 3, "FRACTIONS": [0.5]}  # of what one panel hides, in `make test`
 BADGE = '<svg xmlns="http://www.w3.org/2000/svg" width="117" height="20"/>'
-
-
-def kinds(path):
-    """The functions that make a notebook's panels."""
-    source = "\n".join(cell.source for cell in cut(path).cells)
-    return set(re.findall(r"\b(explore_\w+|Panel)\(", source))
-
-
-def test_the_few_have_every_kind_of_panel():
-    few = [path for path in SLIDERS if path.stem in FEW]
-    assert len(few) == len(FEW)
-    assert set().union(*map(kinds, few)) == set().union(*map(kinds, SLIDERS))
 
 
 def together(paths):
@@ -72,8 +59,7 @@ def move_everything(lab, chromium, notebooks):
 
 def test_every_control_works_in_a_browser(lab, chromium):
     """With the cells that the sliders need; nbval runs the others."""
-    few = [path for stem in FEW for path in SLIDERS if path.stem == stem]
-    assert move_everything(lab, chromium, {"few": together(few)}) == {}
+    assert move_everything(lab, chromium, {"few": together(FEW)}) == {}
 
 
 @pytest.mark.slow
@@ -81,7 +67,7 @@ def test_every_control_works_in_a_browser(lab, chromium):
 def test_five_cold_starts_in_a_row(start, lab, chromium):
     """The whole notebooks the first time."""
     notebooks = {
-        path.stem: nbformat.read(path, as_version=4) if start == 1 else cut(path)
+        name_of(path): nbformat.read(path, as_version=4) if start == 1 else cut(path)
         for path in SLIDERS
     }
     assert move_everything(lab, chromium, notebooks) == {}
@@ -90,7 +76,7 @@ def test_five_cold_starts_in_a_row(start, lab, chromium):
 @pytest.mark.slow
 def test_on_photographs_computing_is_visible_until_the_map_is_there(lab, chromium):
     address, folder = lab
-    (path,) = (path for path in SLIDERS if path.stem == "00_start_here")
+    (path,) = (path for path in SLIDERS if name_of(path) == "00_start_here")
     notebook = cut(path)
     (given,) = (cell for cell in notebook.cells if cell.id == "parameters")
     given.source += '\nMODEL, IMAGES = "efficientnet_lite0", "photos"'

@@ -7,15 +7,18 @@ import sys
 
 import matplotlib.pyplot as plt
 import pytest
-from sliders import FEW, ROOT, carries, cut, with_sliders
+from sliders import carries, cut, few, kinds, name_of, with_sliders
 
 from helpers.display.explorer import Panel
 
+SLIDERS = with_sliders()
+FEW = few(SLIDERS)
 
-def panels_of(notebook, monkeypatch):
+
+def panels_of(path, monkeypatch):
     """The panels that a notebook's cells make when they are executed here."""
     panels, make = [], Panel.__init__
-    monkeypatch.chdir(ROOT / "notebooks")
+    monkeypatch.chdir(path.parent)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(
         Panel,
@@ -23,7 +26,7 @@ def panels_of(notebook, monkeypatch):
         lambda panel, *args, **controls: (make(panel, *args, **controls), panels.append(panel))[0],
     )
     space = {"__name__": "__main__"}
-    for cell in notebook.cells:
+    for cell in cut(path).cells:
         exec(compile(cell.source, f"cell {cell.id}", "exec"), space)
     plt.close("all")
     return panels
@@ -94,19 +97,19 @@ def without_effect(panel):
 
 
 def in_a_browser(path):
-    return path.stem in FEW and shutil.which("chromium") is not None
+    return path in FEW and shutil.which("chromium") is not None
 
 
 @pytest.mark.parametrize(
     "path",
     [
-        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * in_a_browser(path))
-        for path in with_sliders()
+        pytest.param(path, id=name_of(path), marks=[pytest.mark.slow] * in_a_browser(path))
+        for path in SLIDERS
     ],
 )
 def test_every_control_of_every_panel_works(path, monkeypatch):
     monkeypatch.setattr("helpers.display.panel.DPI", 45)  # in two thirds of the time
-    panels = panels_of(cut(path), monkeypatch)
+    panels = panels_of(path, monkeypatch)
     assert panels, "its sliders are no Panel"
     assert {i: without_effect(panel) for i, panel in enumerate(panels)} == {
         i: [] for i in range(len(panels))
@@ -114,11 +117,15 @@ def test_every_control_of_every_panel_works(path, monkeypatch):
 
 
 def test_there_are_sliders():
-    assert {"00_start_here", "smoothgrad_1_method"} <= {path.stem for path in with_sliders()}
+    assert {"00_start_here", "smoothgrad_1_method"} <= {path.stem for path in SLIDERS}
+
+
+def test_the_few_have_every_kind_of_panel():
+    assert set().union(*map(kinds, FEW)) == set().union(*map(kinds, SLIDERS))
 
 
 def test_cutting_keeps_what_sliders_need():
-    for path in with_sliders():
+    for path in SLIDERS:
         assert [cell.metadata.get("tags", [None])[0] for cell in cut(path).cells[:2]] == [
             "bootstrap",
             "parameters",

@@ -11,9 +11,11 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sliders import carries
 from torch import nn
 
 from helpers.attribution.aggregates import AGGREGATES
@@ -318,13 +320,166 @@ def test_no_figure_is_left_to_be_shown_twice(name, model, images):
     assert plt.get_fignums() == []
 
 
-def test_a_page_without_a_kernel_shows_one_plain_line(panel):
-    # ipywidgets 7 has none
-    bundle = getattr(panel, "_repr_mimebundle_", lambda: {"text/plain": repr(panel)})
-    line = bundle()["text/plain"]
-    assert line == repr(panel) and "\n" not in line and "…" not in line
-    assert "sliders: picture, method, noise" in line
-    assert not any(noise in line for noise in ("children", "Box(", "IntSlider", "b'", "layout"))
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_a_page_without_a_kernel_shows_frames_and_no_control_moves(name, model, images, shown):
+    panel = EXPLORERS[name][0](model, images)
+    before = panel.image.value, panel.status.value
+    frames, wrong = panel.frames()
+    assert 3 <= len(frames) <= 5 and not wrong
+    assert (panel.image.value, panel.status.value) == before
+    assert panel.drawn == {key: control.value for key, control in panel.controls.items()}
+    assert len({frame.picture.tobytes() for frame in frames}) == len(frames)
+    for frame in frames:
+        assert carries(frame.status, frame.value)
+    if name in ("maps", "smoothgrad"):  # the frame of what is seen is what is seen
+        seen = Image.open(io.BytesIO(bytes(panel.image.value))).convert("RGB").tobytes()
+        assert seen in {frame.picture.tobytes() for frame in frames}
+    data, metadata = panel._repr_mimebundle_()
+    alt = metadata["image/png"]["alt"]
+    assert 8 <= len(alt.split()) <= 60
+    assert data["text/plain"].startswith(alt) and "Run the notebook to move" in data["text/plain"]
+    assert "application/vnd.jupyter.widget-view+json" in data and "text/html" not in data
+    picture = Image.open(io.BytesIO(data["image/png"]))
+    assert picture.width <= 1100 and len(data["image/png"]) <= 250_000
+
+
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_the_frames_cost_their_time_once(name, model, images):
+    panel = EXPLORERS[name][0](model, images)
+    panel.frames()
+    before = model.rows
+    panel.frames()
+    assert model.rows == before
+    control, value = next(iter(panel.strip.items()))
+    for one in value:
+        panel.controls[control].value = one
+    assert model.rows == before
+
+
+def test_noise_of_nothing_evaluates_one_gradient(model, images):
+    panel = explore_smoothgrad(model, images)
+    before = model.rows
+    panel.controls["noise"].value = 0.0
+    assert model.rows == before + 1 and "noise 0 %" in panel.status.value
+
+
+def test_another_strip_can_be_asked_for(model, images):
+    panel = explore_smoothgrad(model, images, strip={"samples": [1, 5, 50]})
+    assert [frame.value for frame in panel.frames()[0]] == ["1", "5", "50"]
+    panel = explore_path(model, images, strip={"picture": [0, 1, 0]})
+    first, second = NAMES
+    assert [frame.value for frame in panel.frames()[0]] == [first, second, first]
+
+
+# --- the reader's own functions
+
+
+def my_smoothgrad(model, pixels, target, fields, noise):
+    points = (pixels + noise * fields).requires_grad_()
+    logits = model(points)[:, target].sum()
+    return torch.autograd.grad(logits, points)[0].mean(0, keepdim=True)
+
+
+def my_integrated_gradients(model, pixels, target, baseline, n_steps):
+    alphas = (torch.arange(n_steps) + 0.5) / n_steps
+    maps = [saliency(model, torch.lerp(baseline, pixels, float(a)), target) for a in alphas]
+    return (pixels - baseline) * sum(maps) / n_steps
+
+
+def test_smoothgrad_of_the_readers_own_is_shown_and_remembered(model, images, shown):
+    panel = explore_smoothgrad(model, images, using=my_smoothgrad)
+    assert set(panel.controls) == {
+        "picture",
+        "noise",
+        "samples",
+        "show",
+        "overlay",
+        "percentile",
+    }
+    for name, value in [("samples", 7), ("noise", 0.3), ("picture", 1)]:
+        panel.controls[name].value = value
+    expected = smoothgrad(model, images.pixels[1:], n_samples=7, noise=0.3)
+    torch.testing.assert_close(shown[0][2][0], expected, rtol=1e-4, atol=1e-5)
+    assert "my_smoothgrad, 7 samples" in shown[0][2][1]["title"]
+    assert "my_smoothgrad, 7 samples, noise 30 %" in panel.status.value
+    before = model.rows
+    panel.controls["show"].value = "unsigned"
+    panel.controls["samples"].value = 8
+    panel.controls["samples"].value = 7
+    assert model.rows == before + 8
+
+
+def test_integrated_gradients_of_the_readers_own_are_shown(model, images, shown):
+    panel = explore_integrated_gradients(model, images, using=my_integrated_gradients)
+    assert "rule" not in panel.controls and "baseline" in panel.controls
+    for name, value in [("steps", 20), ("baseline", "blur"), ("target", 2)]:
+        panel.controls[name].value = value
+    expected = integrated_gradients(model, images.pixels[:1], 2, baseline="blur", n_steps=20)
+    torch.testing.assert_close(shown[0][2][0], expected, rtol=1e-4, atol=1e-5)
+    assert shown[0][2][1]["title"].startswith("my_integrated_gradients")
+    assert "baseline blur, 20 steps, my_integrated_gradients" in panel.status.value
+    with pytest.raises(ValueError, match="leave references out"):
+        explore_integrated_gradients(
+            model, images, using=my_integrated_gradients, references=images.pixels
+        )
+
+
+def test_a_method_of_the_readers_own_stands_beside_the_others(model, images, shown):
+    panel = explore_maps(model, images, using=lambda model, pixels, target: -pixels)
+    assert panel.controls["method"].options[-1] == panel.controls["method"].value
+    torch.testing.assert_close(shown[0][1][0], -images.pixels[:1])
+    assert "· your function ·" in panel.status.value
+    panel.controls["method"].value = "gradient"
+    torch.testing.assert_close(shown[0][1][0], saliency(model, images.pixels[:1]))
+
+
+def test_what_goes_wrong_in_a_function_of_the_readers_own_is_shown_in_red(model, images):
+    def wrong(model, pixels, target, fields, noise):
+        if len(fields) == 3:
+            raise ZeroDivisionError("three")
+        return pixels[0] if len(fields) == 2 else pixels.numpy() if len(fields) == 1 else pixels
+
+    panel = explore_smoothgrad(model, images, using=wrong)
+    for samples, error, said in [
+        (3, ZeroDivisionError, "three"),
+        (2, ValueError, r"wrong must return a map of shape \(1, 3, 12, 12\), found \(3, 12, 12\)"),
+        (1, TypeError, "wrong must return a tensor, found ndarray"),
+    ]:
+        with pytest.raises(error, match=said):
+            panel.controls["samples"].value = samples
+        assert "#b00020" in panel.status.value and error.__name__ in panel.status.value
+
+
+def test_a_function_of_the_readers_own_may_change_what_it_is_given(model, images):
+    def changes(model, pixels, target, fields, noise):
+        pixels += 1
+        fields *= 0
+        return pixels.requires_grad_() * 1
+
+    before = images.pixels.clone()
+    panel = explore_smoothgrad(model, images, using=changes)
+    panel.controls["noise"].value = 0.2
+    assert torch.equal(images.pixels, before)
+
+
+# --- saving
+
+
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_the_map_that_is_seen_is_saved(name, model, images, shown, tmp_path):
+    panel = EXPLORERS[name][0](model, images)
+    panel.controls["picture"].value = 1
+    png, npz = panel.save(tmp_path)
+    assert png.read_bytes() == panel.image.value
+    assert png.stem == npz.stem and png.stem.startswith("second")
+    with np.load(npz) as saved:
+        assert saved["map"].dtype == saved["pixels"].dtype == np.float32
+        place = 1 if name == "maps" else 2
+        np.testing.assert_allclose(saved["map"], shown[0][place][0][0], rtol=1e-6)
+        np.testing.assert_array_equal(saved["pixels"], images.pixels[1])
+        settings = json.loads(str(saved["settings"]))
+    assert settings["picture"] == "second" and "second: why" in settings["status"]
+    assert set(settings) == {*panel.controls, "status"}
 
 
 # --- explore_maps
@@ -352,10 +507,10 @@ def test_steps_change_the_figure_of_integrated_gradients_and_of_nothing_else(pan
 
 
 def test_the_status_of_maps_carries_what_the_method_depends_on(panel):
-    assert "SmoothGrad, noise 0.15, 50 samples" in panel.status.value
+    assert "SmoothGrad, noise 15 %, 50 samples" in panel.status.value
     panel.controls["noise"].value = 0.3
     panel.controls["samples"].value = 1
-    assert "noise 0.30, 1 sample " in panel.status.value
+    assert "noise 30 %, 1 sample " in panel.status.value
     panel.controls["method"].value = "gradient"
     assert "gradient" in panel.status.value and "samples" not in panel.status.value
 
@@ -407,7 +562,7 @@ def test_smoothgrad_is_that_of_the_helper_whatever_the_setting(model, images, sh
 
 def test_the_status_of_smoothgrad_carries_every_setting(model, images):
     panel = explore_smoothgrad(model, images)
-    assert "mean of 50 samples, normal noise 0.15, not clipped" in panel.status.value
+    assert "mean of 50 samples, normal noise 15 %, not clipped" in panel.status.value
     for name, value in {
         "aggregate": "median",
         "samples": 1,
@@ -417,7 +572,7 @@ def test_the_status_of_smoothgrad_carries_every_setting(model, images):
     }.items():
         panel.controls[name].value = value
     assert (
-        "median of 1 sample, cauchy noise 0.50 (interquartile range matched" in panel.status.value
+        "median of 1 sample, cauchy noise 50 % (interquartile range matched" in panel.status.value
     )
     assert "clipped to [0, 1]" in panel.status.value
 

@@ -2,7 +2,9 @@
 their folder."""
 
 import io
+import re
 from datetime import UTC, datetime
+from html.parser import HTMLParser
 
 import ipywidgets as widgets
 import matplotlib
@@ -10,10 +12,12 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 from PIL import Image
 
 from helpers.benchmark.images import load_images
+from helpers.display.frames import CAPTION, GAP, split
 from helpers.display.panel import COMPUTING, Panel, upload_pictures
 
 
@@ -130,6 +134,209 @@ def test_many_controls_still_make_one_line_on_a_page_without_a_kernel():
     sliders = {f"a_control_with_a_long_name_{i}": widgets.IntSlider(1) for i in range(9)}
     shown = repr(Panel(lambda **_: (_figure(), ""), **sliders))
     assert shown == "[sliders; run the notebook to move them]"
+
+
+# --- frames
+
+
+def _bars(number, wide=False):
+    """Two axes side by side; the left one is the same whatever the number."""
+    figure, axes = plt.subplots(1, 2, figsize=(3, 1))
+    plt.close(figure)
+    axes[0].set_title("still")
+    axes[1].set_title(f"moving {number}", backgroundcolor="yellow")
+    axes[1].bar(0, number)
+    return figure, f"a picture: why? · number {number}"
+
+
+def _with_frames(draw=_bars, values=(1, 3, 5), **more):
+    number = widgets.IntSlider(1, min=0, max=5, description="the number")
+    return Panel(draw, strip={"number": values}, number=number, **more)
+
+
+@pytest.mark.parametrize(
+    ("strip", "message"),
+    [
+        ({"numbers": [1, 2, 3]}, "one of the controls, number; found numbers"),
+        ({"number": [1, 2]}, "three to five values of number, found 2"),
+        ({"number": range(6)}, "three to five values of number, found 6"),
+        ({"number": [1, 2, 6]}, "number cannot be 6"),
+        ({}, "must name one of the controls"),
+    ],
+)
+def test_a_strip_is_three_to_five_values_of_one_control(strip, message):
+    with pytest.raises(ValueError, match=message):
+        Panel(_bars, strip=strip, number=widgets.IntSlider(1, min=0, max=5))
+
+
+def test_a_strip_of_a_list_holds_what_the_list_offers():
+    with pytest.raises(ValueError, match="number cannot be 'c'"):
+        Panel(_bars, strip={"number": "abc"}, number=widgets.Dropdown(options=["a", "b"]))
+
+
+def test_frames_are_drawn_when_asked_for_and_once_a_setting():
+    calls = []
+
+    def draw(number, other):
+        calls.append((number, other))
+        return _bars(number)
+
+    panel = _with_frames(draw, other=widgets.Checkbox(False))
+    assert calls == [(1, False)]
+    for _ in range(2):
+        panel._repr_mimebundle_()
+        assert calls == [(1, False), (1, False), (3, False), (5, False)]
+    panel.controls["other"].value = True
+    panel._repr_mimebundle_()
+    assert calls[4:] == [(1, True), (1, True), (3, True), (5, True)]
+    assert panel.controls["number"].value == 1 and panel.status.value.endswith("number 1")
+
+
+def test_what_all_frames_share_is_shown_once():
+    frames, _ = _with_frames().frames()
+    assert [cell.title for cell in frames[0].cells] == ["still", "moving 1"]
+    still, places = split(frames)
+    assert [cell.title for cell in still] == ["still"] and places == [1]
+    assert split(frames[:1]) == ([], [0, 1])  # nothing moves: nothing is left out
+
+
+def test_frames_of_several_rows_are_not_cut():
+    def draw(number):
+        figure, axes = plt.subplots(2, 2, figsize=(2, 2))
+        plt.close(figure)
+        axes[0, 1].set_title(str(number))
+        return figure, ""
+
+    frames, _ = _with_frames(draw).frames()
+    assert all(len(frame.cells) == 1 for frame in frames) and split(frames) == ([], [0])
+
+
+def test_a_strip_is_a_small_picture_with_white_ground_and_words():
+    data, metadata = _with_frames(alt="the number as a bar beside what stays")._repr_mimebundle_()
+    picture = Image.open(io.BytesIO(data["image/png"])).convert("RGB")
+    cell = 135  # half of three inches
+    assert picture.width == pytest.approx(4 * cell + 3 * GAP, abs=8)
+    assert picture.height == 90 + CAPTION and picture.getpixel((1, 1)) == (255, 255, 255)
+    assert metadata["image/png"]["alt"] == (
+        "A panel with sliders: the number 1, 3 and 5. The number as a bar beside what stays."
+    )
+    assert data["text/plain"].endswith("Run the notebook to move the sliders: number.")
+
+
+def test_rows_are_wrapped_and_the_file_kept_small():
+    noise = np.random.default_rng(0)
+
+    def draw(number):
+        figure = plt.figure(figsize=(10, 4))
+        plt.close(figure)
+        figure.add_axes((0, 0, 1, 1)).imshow(noise.random((180, 450, 3)), aspect="auto")
+        return figure, ""
+
+    panel = _with_frames(draw, values=range(5))
+    png = panel._repr_mimebundle_()[0]["image/png"]
+    picture = Image.open(io.BytesIO(png))
+    assert picture.width <= 1100 and picture.height > 300 and len(png) <= 250_000
+
+
+def test_a_frame_that_cannot_be_drawn_is_named_and_the_panel_is_shown():
+    panel = _with_frames(_breakable, values=(1, 3, 5))
+    data, _ = panel._repr_mimebundle_()
+    assert (
+        "Not drawn: the number 3, ZeroDivisionError: <b>three & no more</b>." in data["text/plain"]
+    )
+    assert "application/vnd.jupyter.widget-view+json" in data and "image/png" in data
+    assert "#b00020" not in panel.status.value
+
+
+def test_a_panel_without_a_strip_is_one_frame(monkeypatch):
+    monkeypatch.setenv("HELPERS_FRAMES", "1")
+    panel = Panel(_bars, number=widgets.IntSlider(2, min=0, max=5))
+    data, metadata = panel._repr_mimebundle_()
+    assert "number 2" in metadata["image/png"]["alt"]
+    assert "<input" not in data["text/html"] and data["text/html"].count("<img") == 2
+
+
+class _Page(HTMLParser):
+    """The elements of a page: [(tag, attributes)]."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.found = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.found if name == tag]
+
+
+def test_the_slider_without_a_kernel_asks_for_nothing_from_elsewhere(monkeypatch):
+    panel = _with_frames()
+    panel.controls["number"].value = 3
+    assert "text/html" not in panel._repr_mimebundle_()[0]
+    monkeypatch.setenv("HELPERS_FRAMES", "1")
+    page = panel._repr_mimebundle_()[0]["text/html"]
+    assert len(page) <= 300_000 and "http" not in page and "<script" not in page
+    elements = _Page(page)
+    (given,) = elements.all("input")
+    assert (given["type"], given["min"], given["max"], given["value"]) == ("range", "0", "2", "1")
+    assert given["aria-valuetext"] == "3" and "<output>3</output>" in page
+    assert len(given["oninput"]) < 500
+    figures = elements.all("figure")
+    assert [figure["data-value"] for figure in figures] == ["1", "3", "5"]
+    assert [figure.get("style") for figure in figures] == ["display:none", None, "display:none"]
+    alts = [image["alt"] for image in elements.all("img")]
+    assert alts == ["for every value of the number: still; a picture: why?"] + [
+        f"the number {n}: moving {n}; a picture: why?" for n in (1, 3, 5)
+    ]
+    assert all(image["src"].startswith("data:image/png;base64,") for image in elements.all("img"))
+
+
+# --- saving
+
+
+def test_a_panel_without_a_map_saves_its_picture(tmp_path):
+    panel = _with_frames()
+    (path,) = panel.save(tmp_path / "new")
+    assert path == tmp_path / "new" / "number-1.png" and path.read_bytes() == panel.image.value
+
+
+def test_the_button_saves_here_and_says_where(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    panel = _with_frames()
+    panel.button.click()
+    assert [path.name for path in tmp_path.iterdir()] == ["number-1.png"]
+    assert panel.status.value == (f"a picture: why? · number 1<br>Saved number-1.png in {tmp_path}")
+    panel.controls["number"].value = 2
+    assert panel.status.value == "a picture: why? · number 2"
+
+
+def test_what_cannot_be_saved_is_said_in_red(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    panel = _with_frames(_breakable)
+    (tmp_path / "number-1.png").mkdir()
+    with pytest.raises(OSError):
+        panel._save_and_say(panel.button)
+    assert "#b00020" in panel.status.value
+    with pytest.raises(ZeroDivisionError):
+        panel.controls["number"].value = 3
+    with pytest.raises(ValueError, match="nothing to save"):
+        panel.save(tmp_path)
+
+
+def test_a_name_of_any_kind_makes_a_file_name(tmp_path):
+    name = "../a <very> long: näme/" + 90 * "x"
+    controls = {
+        "picture": widgets.Dropdown(options=[(f"0: {name}", 0)]),
+        "share": widgets.FloatSlider(0.05, min=0, max=1, step=0.05),
+        "steps": widgets.SelectionSlider(options=(5, 7)),
+        "clip": widgets.Checkbox(True),
+        "over": widgets.Checkbox(False),
+    }
+    (path,) = Panel(lambda **_: (_figure(), ""), **controls).save(tmp_path)
+    assert path.parent == tmp_path
+    assert re.fullmatch(r"a-very-long-näme-x+_share-0.05_steps-5_clip", path.stem)
 
 
 # --- uploads

@@ -30,9 +30,9 @@ LINES = {
     "benchmark": 2200,
     "measures": 1400,
     "studies": 1800,
-    "display": 2680,
-    "course": 4215,
-    "ground": 520,
+    "display": 2720,
+    "course": 4700,
+    "ground": 540,
 }
 COURSE_SHARE = 0.40
 

@@ -113,6 +113,8 @@ def given_away(text, pairs) -> list[str]:
 
 def texts_of(path) -> list[str]:
     """What a reader of a file can read as words."""
+    if path.suffix not in (".ipynb", ".py", ".json", ".md", ".toml", ".txt"):
+        return []
     source = path.read_text(encoding="utf-8")
     if path.suffix == ".ipynb":
         return [
@@ -126,7 +128,7 @@ def texts_of(path) -> list[str]:
         return [*filter(None, docs), comments(source)]
     if path.suffix == ".json":
         return [json.dumps(json.loads(source), ensure_ascii=False)]
-    return [source] if path.suffix in (".md", ".toml", ".txt") else []
+    return [source]
 
 
 def comments(source) -> str:

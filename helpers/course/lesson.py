@@ -29,7 +29,7 @@ def check(name):
     try:
         asked_for = task(name)
     except ImportError:  # the grader's sandbox: what the checks know stays outside
-        return mine or StandIn(name, None, None)
+        return mine
     found = examine(asked_for, mine)
     failed = [reason for _, _, reason in found if reason]
     if not failed:
@@ -55,8 +55,6 @@ class StandIn:
         self._said = None
 
     def __call__(self, *arguments, **named):
-        if self.helper is None:
-            raise NotImplementedError(f"{self.__name__} is not written yet")
         cell = _cell_number()
         if cell is None or cell != self._said:
             print(f"[{self.__name__}: the package's, not yours]")

@@ -1,9 +1,11 @@
 """A check names the mistake that a student's function looks like, as grading does: one judge."""
 
 import pytest
+import torch
 from solutions import right
 
-from helpers.course.lesson import examine, task
+from helpers import load_model, saliency
+from helpers.course.lesson import check, examine, task
 
 # (task, a wrong answer, which may call the right ones, and words that its check says)
 GRADIENT = "def my_gradient(model, pixels, target):\n    x = pixels.clone().requires_grad_()\n    "
@@ -62,8 +64,10 @@ def my_retained_accuracy(model, pixels, maps, target, fractions, fill):
 SIZE, SAID = "maps.abs().sum(1)", "model(pixels).argmax(1)"
 QUALITY = "def my_steps_quality(model, pixels, target, baseline, steps, fractions, fill):\n    "
 OF_MAPS = "maps = [my_integrated_gradients(model, pixels, target, %s, n) for n in steps]\n    "
-EACH_KEPT = ("kept = torch.stack([my_retained_accuracy(model, pixels, m, target, fractions, %s) "
-             "for m in maps])\n    return kept%s")
+EACH_KEPT = (
+    "kept = torch.stack([my_retained_accuracy(model, pixels, m, target, fractions, %s) "
+    "for m in maps])\n    return kept%s"
+)
 RANKS = """
 def my_rank_correlation(first, second):
     found = []
@@ -197,3 +201,42 @@ def test_a_planted_mistake_is_named(name, wrong, words):
 @pytest.mark.parametrize("name", sorted({name for name, *_ in PLANTED}))
 def test_a_right_answer_has_no_mistake(name):
     assert not [reason for *_, reason in examine(task(name), right()[name]) if reason]
+
+
+def test_a_check_hands_on_what_passes_and_stands_in_for_what_does_not(capsys):
+    """Also when it is run again: it asks the student's function, not the one that stood in."""
+    space = {"check": check, **right()}
+    exec("my_gradient = check('my_gradient')", space)
+    assert "✓ my_gradient: 2 of 2 checks pass" in capsys.readouterr().out
+    assert space["my_gradient"].__name__ == "my_gradient" and not hasattr(
+        space["my_gradient"], "yours"
+    )
+
+    wrong = space["my_gradient"] = lambda model, pixels, target: torch.zeros_like(pixels)
+    for _ in range(2):
+        exec("my_gradient = check('my_gradient')", space)
+        assert "goes on with the package's my_gradient" in capsys.readouterr().out
+        assert space["my_gradient"].yours is wrong
+    pixels = torch.rand(1, 3, 16, 16)
+    model = load_model("scenes")
+    found = space["my_gradient"](model, pixels, torch.tensor([2]))
+    assert torch.equal(found, saliency(model, pixels, 2))
+    assert "[my_gradient: the package's, not yours]" in capsys.readouterr().out
+
+
+def test_a_function_that_is_not_there_is_said_to_be_missing(capsys):
+    space = {"check": check}
+    exec("my_nodes = check('my_nodes')", space)
+    assert "there is no function my_nodes" in capsys.readouterr().out
+    assert len(space["my_nodes"]("midpoint", 4)) == 2
+
+
+def test_nbgrader_sees_a_failing_check_as_an_error(monkeypatch):
+    monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")
+    with pytest.raises(AssertionError, match="my_nodes: 1 of 1 checks fail"):
+        exec("check('my_nodes')", {"check": check})
+
+
+def test_what_grading_blocks_a_check_blocks():
+    found = examine(task("my_gradient"), saliency)
+    assert all("blocked while the function it would answer is graded" in r for _, _, r in found)

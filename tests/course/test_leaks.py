@@ -12,12 +12,15 @@ from helpers.course.release import release
 REVIEWED = {  # sentences that compare something, and give no finding away
     "What is no rectifier keeps its own gradient:",
     "An accumulator that keeps every gradient:",
+    "with the best share of its pixels kept, and with it hidden, for each map;",
+    "A map keeps ρ = 1 when all layers are random.",  # a question follows
     "All kinds have mean 0 and standard deviation 1, so σ means the same strength for each.",
 }
 REVIEWED_BEGIN = (
     "the background becomes a wholly new one",
     "the standard deviation of white noise that is laid over the picture",
-    "a jagged function and its slope there",
+    "(model, pixels, maps, target, fractions, fill) → the share",
+    "The keep test (blurred fill, 80 to 95 % hidden) is asked of the cheat",
     '- "lowest hidden, FILL" (higher is better)',
 )
 PARAPHRASED = [

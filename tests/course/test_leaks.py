@@ -14,6 +14,8 @@ REVIEWED = {  # sentences that compare something, and give no finding away
     "An accumulator that keeps every gradient:",
     "with the best share of its pixels kept, and with it hidden, for each map;",
     "A map keeps ρ = 1 when all layers are random.",  # a question follows
+    "The best 10 % of the pixels kept, and the best 10 % hidden, by both maps.",
+    "The keep test agrees / disagrees:",
     "All kinds have mean 0 and standard deviation 1, so σ means the same strength for each.",
 }
 REVIEWED_BEGIN = (

@@ -113,8 +113,13 @@ class PanelOnPage:
 
     def without_effect(self):
         """The names of the controls that changed nothing, in any of the states that the lists
-        offer."""
-        idle = [control for control in self.controls if not self.changes(control)]
+        offer. A list of a single entry has nothing to change."""
+        idle = [
+            control
+            for control in self.controls
+            if (control.kind != "dropdown" or control.handle.locator("option").count() > 1)
+            and not self.changes(control)
+        ]
         for choice in (control for control in self.controls if control.kind == "dropdown"):
             for _ in choice.options() if idle else ():
                 idle = [

@@ -19,6 +19,7 @@ REVIEWED = {  # sentences that compare something, and give no finding away
     "All kinds have mean 0 and standard deviation 1, so σ means the same strength for each.",
 }
 REVIEWED_BEGIN = (
+    "A share of n pictures, as of those that keep their label, and its 95 % interval",
     "the background becomes a wholly new one",
     "the standard deviation of white noise that is laid over the picture",
     "(model, pixels, maps, target, fractions, fill) → the share",

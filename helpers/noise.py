@@ -33,8 +33,8 @@ def noise_field(shape, seed, index, *, distribution="normal", match="std"):
 
 
 def noise_fields(n, pixels, *, seed=0, distribution="normal") -> torch.Tensor:
-    """The first n noise fields of a seed for pictures like ``pixels`` (N, C, H, W): (n, C, H, W), of
-    their dtype, on their device; those that ``smoothgrad`` uses with the same seed."""
+    """The first n noise fields of a seed, (n, C, H, W), for pictures like ``pixels`` (N, C, H, W):
+    of their dtype, on their device; those that ``smoothgrad`` uses with the same seed."""
     shape = tuple(pixels.shape[1:])
     fields = [noise_field(shape, seed, i, distribution=distribution) for i in range(n)]
     return torch.from_numpy(np.stack(fields)).to(pixels)

@@ -56,7 +56,7 @@ def plot_averaged_derivative(sigmas=(0.0, 0.02, 0.05, 0.2)):
         figure,
         "A jagged function of one number above, its derivative below, for noise of "
         + ", ".join(f"{sigma:.0%}" for sigma in sigmas)
-        + ". Without noise the derivative jumps at every kink; more noise leaves only slow changes.",
+        + ". Without noise the derivative jumps at every kink; noise leaves only slow changes.",
     )
     return figure
 

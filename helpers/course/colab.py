@@ -1,6 +1,6 @@
 """Opening a notebook in Colab: the cell it begins with, its badge, and what Colab lacks.
 
-python -m helpers colab    # writes both anew into every notebook and the README
+python -m helpers colab    # writes both anew into every notebook and the README, and points
 
 The repository's address and version stand in pyproject.toml and nowhere else; while OWNER stands in
 for the owner, the address is git's ``origin``, if that is on GitHub, and the command writes it
@@ -179,6 +179,7 @@ def main(arguments=None):
 
     import nbformat
 
+    from helpers.course import syllabus
     from helpers.files import written_whole
 
     argparse.ArgumentParser(
@@ -198,9 +199,11 @@ def main(arguments=None):
         with written_whole(file) as whole:
             whole.write_text(named, encoding="utf-8")
     repository, _ = origin()
-    texts = {}
+    texts, parts = {}, {entry.name: entry.parts for entry in syllabus.load()}
     for path in sorted((ROOT / "notebooks").rglob("*.ipynb")):
         notebook = stamp(nbformat.read(path, as_version=4), name_of(path))
+        if path.parent.name == "notebooks":
+            syllabus.with_points(notebook, parts.get(path.stem, {}))
         texts[path] = nbformat.writes(notebook) + "\n"
     readme = ROOT / "README.md"
     texts[readme] = with_badges(readme.read_text(encoding="utf-8"))

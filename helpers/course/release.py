@@ -121,8 +121,10 @@ def release(out, *, sources=ROOT / "notebooks", repository=None) -> list[Path]:
         project = re.sub(r"^Repository = .*$", address, project, flags=re.MULTILINE)
     (out / "pyproject.toml").write_text(project, encoding="utf-8")
     written = []
-    for path in (Path(sources, f"{entry.name}.ipynb") for entry in syllabus.load()):
+    for entry in syllabus.load():
+        path = Path(sources, f"{entry.name}.ipynb")
         notebook = student_version(nbformat.read(path, as_version=4))
+        syllabus.with_points(notebook, entry.parts)
         if repository:
             stamp(notebook, path.name, repository.rstrip("/"), "main")
         target = out / "notebooks" / path.name

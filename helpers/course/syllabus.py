@@ -1,6 +1,7 @@
 """The course as notebooks/course.toml says it: notebooks in reading order, their questions, minutes
 and points."""
 
+import re
 import tomllib
 from dataclasses import dataclass
 from functools import lru_cache
@@ -52,6 +53,18 @@ def load(path=NOTEBOOKS / "course.toml") -> tuple[Entry, ...]:
             raise ValueError(f"{path}: points of {found['name']} must be numbers of at least 0")
         entries.append(Entry(**found))
     return tuple(entries)
+
+
+def with_points(notebook, parts):
+    """The notebook with the points of ``parts`` in its cells' nbgrader metadata, in place; a check
+    cell's are those of the function it asks."""
+    for cell in notebook["cells"]:
+        about = cell["metadata"].get("nbgrader", {})
+        asked = re.search(r"""\bcheck\(["'](\w+)["']\)""", "".join(cell["source"]))
+        part = asked[1] if asked else cell.get("id")
+        if about.get("grade") and part in parts:
+            about["points"] = parts[part]
+    return notebook
 
 
 def entry(name) -> Entry:

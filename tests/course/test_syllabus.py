@@ -1,0 +1,59 @@
+"""The course's file: what it must hold, and where its points go."""
+
+import nbformat
+import pytest
+
+from helpers.course import syllabus
+
+ENTRY = """
+[[notebook]]
+name = "one"
+group = "All"
+question = "Why?"
+minutes = 10
+parts = { my_gradient = 4, figure = 2.5 }
+"""
+
+
+def written(tmp_path, text):
+    path = tmp_path / "course.toml"
+    path.write_text(text)
+    return path
+
+
+def test_points_are_the_sum_of_the_parts(tmp_path):
+    (one,) = syllabus.load(written(tmp_path, ENTRY))
+    assert (one.name, one.minutes, one.points) == ("one", 10, 6.5)
+    assert list(one.parts) == ["my_gradient", "figure"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (ENTRY.replace("minutes = 10\n", ""), "must have exactly"),
+        (ENTRY + "colour = 1\n", "must have exactly"),
+        (ENTRY + ENTRY, "one is there twice"),
+        (ENTRY.replace("2.5", "-1"), "numbers of at least 0"),
+        (ENTRY.replace("2.5", '"two"'), "numbers of at least 0"),
+    ],
+)
+def test_what_is_wrong_is_said(text, said, tmp_path):
+    with pytest.raises(ValueError, match=said):
+        syllabus.load(written(tmp_path, text))
+
+
+def test_a_name_that_is_not_there_lists_those_that_are():
+    with pytest.raises(ValueError, match="known: 00_start_here"):
+        syllabus.entry("two")
+
+
+def test_points_go_to_the_check_that_asks_and_to_the_cell_that_a_person_marks():
+    def cell(name, source, points):
+        new = nbformat.v4.new_code_cell(source, metadata={"nbgrader": {"grade": True}})
+        new["id"], new.metadata.nbgrader["points"] = name, points
+        return new
+
+    check = cell("check-gradient", 'my_gradient = check("my_gradient")', 1)
+    notebook = nbformat.v4.new_notebook(cells=[check, cell("figure", "", 1)])
+    syllabus.with_points(notebook, {"my_gradient": 7, "figure": 3})
+    assert [each.metadata.nbgrader.points for each in notebook.cells] == [7, 3]

@@ -104,6 +104,8 @@ class Cells:
             # each control once, then again
             ends = [one for each in zip_longest(*ends) for one in each if one]
             for control, end in ends[:MOST_MOVES]:
+                if end not in getattr(control, "_options_values", (end,)):
+                    continue  # another control's move took this choice away
                 moved[:] = [f"{control.description or type(control).__name__} at {end!r}: "]
                 try:
                     control.value = end

@@ -2,6 +2,7 @@
 model at work."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -235,3 +236,28 @@ def photos():
     if not folder:
         pytest.skip("PHOTOS is not set: point it at a folder of photographs")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """A headless browser, one for each process that tests, since playwright starts no second; skips
+    where there is none. `.ci/run` installs Debian's."""
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed: requirements.txt has it"
+    )
+    path = (
+        shutil.which("chromium")
+        or shutil.which("chromium-browser")
+        or shutil.which("google-chrome")
+    )
+    if not path:
+        pytest.skip(
+            "no chromium on the path: install it (Debian: apt-get install chromium) to move "
+            "sliders in a browser"
+        )
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-gpu", "--no-first-run"]
+        )
+        yield browser
+        browser.close()

@@ -1,4 +1,4 @@
-"""JupyterLab on a free port of this machine, and headless Chromium to open it with."""
+"""JupyterLab on a free port of this machine."""
 
 import json
 import os
@@ -20,30 +20,6 @@ SETTINGS = {
         "checkForUpdates": False,
     },
 }
-
-
-@pytest.fixture(scope="session")
-def chromium():
-    """A headless browser; skips where there is none. `.ci/run` installs Debian's."""
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="playwright is not installed: requirements.txt has it"
-    )
-    path = (
-        shutil.which("chromium")
-        or shutil.which("chromium-browser")
-        or shutil.which("google-chrome")
-    )
-    if not path:
-        pytest.skip(
-            "no chromium on the path: install it (Debian: apt-get install chromium) to move "
-            "sliders in a browser"
-        )
-    with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-gpu", "--no-first-run"]
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -215,28 +215,22 @@ def test_a_site_of_nothing_is_a_page(tmp_path):
     assert "Gradient explanations" in first.read_text(encoding="utf-8")
 
 
-def test_in_a_browser_without_a_network_it_fits_a_phone_and_formulas_are_set(toy):
-    browser = shutil.which("chromium")
-    if not browser:
-        pytest.skip("no chromium on the path")
-    from playwright.sync_api import sync_playwright
-
-    problems = []
-    with sync_playwright() as play:
-        window = play.chromium.launch(executable_path=browser, args=["--no-sandbox"])
-        page = window.new_context(viewport={"width": 390, "height": 800}, offline=True).new_page()
-        page.on("requestfailed", lambda request: problems.append(request.url))
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        for name in ("index", "notebooks/first", "notebooks/evidence/second"):
-            page.goto((toy[1].parent / f"{name}.html").as_uri())
-            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
-        page.goto((toy[1].parent / "notebooks" / "first.html").as_uri())
-        page.wait_for_selector("mjx-container svg", timeout=60_000)
-        assert not problems
-        # Beside each hit the search shows some words of its page, which only a server hands out.
-        page.goto((toy[1].parent / "search.html").as_uri() + "?q=machinery")
-        page.wait_for_selector("ul.search a[href*='first.html']", timeout=60_000)
-        window.close()
+def test_in_a_browser_without_a_network_it_fits_a_phone_and_formulas_are_set(toy, chromium):
+    problems, site = [], toy[1].parent
+    context = chromium.new_context(viewport={"width": 390, "height": 800}, offline=True)
+    page = context.new_page()
+    page.on("requestfailed", lambda request: problems.append(request.url))
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    for name in ("index", "notebooks/first", "notebooks/evidence/second"):
+        page.goto((site / f"{name}.html").as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+    page.goto((site / "notebooks" / "first.html").as_uri())
+    page.wait_for_selector("mjx-container svg", timeout=60_000)
+    assert not problems
+    # Beside each hit the search shows some words of its page, which only a server hands out.
+    page.goto((site / "search.html").as_uri() + "?q=machinery")
+    page.wait_for_selector("ul.search a[href*='first.html']", timeout=60_000)
+    context.close()
 
 
 @pytest.mark.slow

@@ -14,6 +14,9 @@ from helpers.course.run import ROOT
 SIZE = 40
 """Of the photographs in `make test`, in pixels: a gradient there takes a fifteenth of the time that
 it takes at 224."""
+FEW = ("00_start_here", "smoothgrad_5_aggregation", "ig_2_baseline", "ig_4_hiding")
+"""Of each kind one; the others in `make test-all`."""
+LARGE = ("ig_5_beyond_hiding",)  # on pictures this small a map of random layers may be all zeros
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -30,7 +33,14 @@ def small_pictures(monkeypatch, real_network):
     monkeypatch.setattr(helpers.benchmark.models, "load_model", load_small)
 
 
-@each_notebook
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=() if path.stem in FEW else pytest.mark.slow, id=path.stem)
+        for path in NOTEBOOKS
+        if path.stem not in LARGE
+    ],
+)
 def test_runs_on_small_photographs(path, small_pictures, photos, monkeypatch, capsys, recwarn):
     """Every cell in this process, without a kernel's start and imports."""
     monkeypatch.chdir(ROOT / "notebooks")

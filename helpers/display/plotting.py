@@ -2,6 +2,7 @@
 it to the caller. Each figure carries a text for those who do not see it, ``figure.alt``."""
 
 import io
+import re
 import textwrap
 import warnings
 from collections.abc import Mapping
@@ -66,8 +67,12 @@ def describe(figure, alt):
 
 
 def _bundle(figure, include=None, exclude=None):
-    """A figure as a notebook stores it: (data by MIME type, metadata)."""
-    data, metadata = {"text/plain": figure.alt}, {"image/png": {"alt": figure.alt}}
+    """A figure as a notebook stores it: (data by MIME type, metadata). Decimals that were written
+    over its panels, after it was described too, are read aloud with it."""
+    over = [plain(ax.get_title()) for ax in figure.axes]
+    over = [title for title in over if re.search(r"\d\.\d", title) and title not in figure.alt]
+    alt = figure.alt + (f" Over the panels: {', '.join(over)}." if over else "")
+    data, metadata = {"text/plain": alt}, {"image/png": {"alt": alt}}
     if not _drawn_by_ipython(figure):
         data["image/png"] = _png(figure)
     return data, metadata

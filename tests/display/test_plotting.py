@@ -739,3 +739,13 @@ figure, axes = plot_maps(pixels, maps)
         assert ours.data["image/png"] == other.data["image/png"]
         assert other.data["text/plain"].startswith("<Figure") and not other.metadata
     assert "Text(" not in str(outputs)
+
+
+def test_numbers_written_over_panels_are_read_with_the_alt_text():
+    figure, axes = plt.subplots(1, 3)
+    describe(figure, "Three panels that compare one thing with two others")
+    axes[0].set_title("black:\n0.19")
+    axes[1].set_title("no number")
+    _, metadata = figure._repr_mimebundle_()
+    assert metadata["image/png"]["alt"].endswith("two others Over the panels: black: 0.19.")
+    plt.close(figure)

@@ -46,6 +46,18 @@ def test_the_model_answer_is_short(notebook):
             assert len(re.findall(r"\w[\w’'.-]*", cell.source)) <= budgets.MODEL_ANSWER, cell.id
 
 
+def test_every_number_of_the_model_answer_stands_in_an_output(notebook):
+    """Printed, in a table, or over a panel of a figure, which its alt text repeats."""
+    outputs = [output for cell in budgets.code_cells(notebook) for output in cell.outputs]
+    shown = " ".join(
+        output.get("text", "") + output.get("data", {}).get("text/plain", "") for output in outputs
+    )
+    for cell in notebook.cells:
+        if cell.id.startswith("observation"):
+            said = re.findall(r"\d+\.\d+", cell.source)
+            assert said and not [number for number in said if number not in shown], cell.id
+
+
 def test_points_are_the_course_s(entry, notebook):
     graded = {}
     for cell in notebook.cells:

@@ -1,6 +1,8 @@
 """The assignments: short, in the agreed order, and running whoever wrote the functions."""
 
 import re
+import subprocess
+import sys
 
 import budgets
 import nbformat
@@ -56,6 +58,18 @@ def test_every_number_of_the_model_answer_stands_in_an_output(notebook):
         if cell.id.startswith("observation"):
             said = re.findall(r"\d+\.\d+", cell.source)
             assert said and not [number for number in said if number not in shown], cell.id
+
+
+def test_every_check_and_table_is_held_against_what_is_committed(notebook):
+    """A check that fails goes on and does not raise: re-execution compares what it said."""
+    for cell in budgets.code_cells(notebook):
+        told = any(
+            output.output_type == "stream" or "text/html" in output.get("data", {})
+            for output in cell.outputs
+        )
+        if cell.id.startswith("check-"):
+            assert told and "".join(output.text for output in cell.outputs).startswith("✓"), cell.id
+        assert ("nbval-check-output" in cell.metadata.tags) == told, cell.id
 
 
 def test_points_are_the_course_s(entry, notebook):
@@ -159,3 +173,24 @@ def test_it_runs_whoever_wrote_the_functions(solved, entry, tmp_path, without_st
         else:
             assert text.startswith(f"✗ {name}: not written yet"), text
             assert any(f"[{name}: the package's, not yours]" in text for text in said.values())
+
+
+@pytest.mark.parametrize("entry", [each for each in EACH if ENTRIES[each.id].points])
+def test_a_solution_that_no_longer_passes_fails_its_check_when_the_page_is_run_again(entry):
+    path = syllabus.NOTEBOOKS.parent / "build" / "broken" / f"{entry.name}.ipynb"
+    notebook = nbformat.read(NOTEBOOKS / path.name, as_version=4)
+    cleared = student_version(notebook.copy())
+    first = next(i for i, cell in enumerate(notebook.cells) if cell.id.startswith("solution-"))
+    notebook.cells[first].source = cleared.cells[first].source
+    check = next(i for i, cell in enumerate(notebook.cells) if cell.id.startswith("check-"))
+    notebook.cells = notebook.cells[: check + 1]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(nbformat.writes(notebook))
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", str(path)],
+        cwd=path.parents[2],
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 1 and "1 failed" in ran.stdout, ran.stdout[-2000:]
+    assert "not written yet" in ran.stdout

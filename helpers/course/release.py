@@ -132,7 +132,9 @@ def release(out, *, sources=ROOT / "notebooks", repository=None) -> list[Path]:
             whole.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
         written.append(target)
     shutil.copy(Path(sources, "course.toml"), out / "notebooks")
-    (out / "README.md").write_text(_README, encoding="utf-8")
+    opens = syllabus.evidence_opens(Path(sources, "course.toml"))
+    later = f"\nThe evidence behind the assignments opens on {opens:%d %B %Y}.\n" if opens else ""
+    (out / "README.md").write_text(_README + later, encoding="utf-8")
     return written
 
 

@@ -4,6 +4,7 @@ and points."""
 import re
 import tomllib
 from dataclasses import dataclass
+from datetime import date
 from functools import lru_cache
 from pathlib import Path
 
@@ -53,6 +54,15 @@ def load(path=NOTEBOOKS / "course.toml") -> tuple[Entry, ...]:
             raise ValueError(f"{path}: points of {found['name']} must be numbers of at least 0")
         entries.append(Entry(**found))
     return tuple(entries)
+
+
+def evidence_opens(path=NOTEBOOKS / "course.toml"):
+    """The day from which students may read the evidence, a ``datetime.date``; None where the course
+    names none."""
+    found = tomllib.loads(Path(path).read_text(encoding="utf-8")).get("evidence_opens")
+    if found is not None and type(found) is not date:
+        raise ValueError(f"{path}: evidence_opens must be a date, 2027-02-01, found {found!r}")
+    return found
 
 
 def with_points(notebook, parts):

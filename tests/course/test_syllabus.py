@@ -57,3 +57,11 @@ def test_points_go_to_the_check_that_asks_and_to_the_cell_that_a_person_marks():
     notebook = nbformat.v4.new_notebook(cells=[check, cell("figure", "", 1)])
     syllabus.with_points(notebook, {"my_gradient": 7, "figure": 3})
     assert [each.metadata.nbgrader.points for each in notebook.cells] == [7, 3]
+
+
+def test_the_day_on_which_evidence_opens_is_a_date_or_none(tmp_path):
+    assert syllabus.evidence_opens(written(tmp_path, ENTRY)) is None
+    dated = written(tmp_path, "evidence_opens = 2027-02-01\n" + ENTRY)
+    assert syllabus.evidence_opens(dated).isoformat() == "2027-02-01"
+    with pytest.raises(ValueError, match="must be a date"):
+        syllabus.evidence_opens(written(tmp_path, 'evidence_opens = "soon"\n' + ENTRY))

@@ -8,7 +8,6 @@ no grade: a grade asks about other pictures and another network. The notebook it
 
 import argparse
 import os
-import re
 import signal
 import sys
 import warnings
@@ -19,6 +18,7 @@ import nbformat
 
 from helpers.course.grading.cells import Cells
 from helpers.course.lesson import examine, task, yours
+from helpers.course.syllabus import asked
 
 
 class TooSlowError(TimeoutError):
@@ -57,7 +57,7 @@ def precheck(path, *, seconds=120) -> list[tuple[str, str | None]]:
                 continue
             if error := cells.run(cell.source)["error"]:
                 told.append((cell.get("id", "?"), error))
-            for name in re.findall(r"""\bcheck\(["'](\w+)["']\)""", cell.source):
+            for name in asked(cell):
                 found = examine(task(name), yours(cells.namespace.get(name)))
                 lost = [f"{text}: {reason}" for _, text, reason in found if reason]
                 told.append((name, "; ".join(lost) or None))

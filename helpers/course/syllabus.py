@@ -65,13 +65,17 @@ def evidence_opens(path=NOTEBOOKS / "course.toml"):
     return found
 
 
+def asked(cell) -> list[str]:
+    """The functions that a notebook's cell checks, by their names."""
+    return re.findall(r"""\bcheck\(["'](\w+)["']\)""", "".join(cell["source"]))
+
+
 def with_points(notebook, parts):
     """The notebook with the points of ``parts`` in its cells' nbgrader metadata, in place; a check
     cell's are those of the function it asks."""
     for cell in notebook["cells"]:
         about = cell["metadata"].get("nbgrader", {})
-        asked = re.search(r"""\bcheck\(["'](\w+)["']\)""", "".join(cell["source"]))
-        part = asked[1] if asked else cell.get("id")
+        part = next(iter(asked(cell)), cell.get("id"))
         if about.get("grade") and part in parts:
             about["points"] = parts[part]
     return notebook

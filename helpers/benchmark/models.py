@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -28,6 +29,9 @@ DIGIT_SIZE = 32
 RECIPES = {"both": (0.2, 0.6), "plain": (0.0, 0.0), "noise": (0.2, 0.0), "consistent": (0.0, 0.6)}
 """The 2 × 2 of training recipes: the largest strength of the noise that a network was trained
 under, and the weight of consistency. The last word of its name says which; without one, "both"."""
+LAST_MAPS = {2: (0, 1, 2, 3, 4), 4: (0, 1, 2, 3), 16: (0, 1)}
+"""Height and width of the last map of ``"scenes-2x2"``, …: where each halves its maps; that of
+``"scenes"`` is 8 × 8."""
 # name -> (the part whose label it names, its classes, the pictures that suit it, the training seeds
 # that are shipped)
 _TASKS = {
@@ -43,6 +47,7 @@ EMBEDDED = {
         for recipe in list(RECIPES)[1:]
         for task, (*about, _) in _TASKS.items()
     },
+    **{f"scenes-{size}x{size}": ("shape", SHAPES, "scenes", SEEDS) for size in LAST_MAPS},
 }
 SHIPPED = EMBEDDED | {"digits": ("digit", tuple("0123456789"), "digits", (0,))}
 """Those of scenes, certified by swapping parts, and one whose pictures have no parts."""
@@ -54,25 +59,18 @@ def _block(n_in, n_out):
     )
 
 
-class SceneNet(nn.Sequential):
+def scene_net(n_classes=10, pooled=(0, 1, 3)) -> nn.Sequential:
     """The embedded benchmark's network: five convolutions, ReLU throughout, global average pooling
     and one linear layer, so class activation maps apply as they are. 191,322 parameters; input (N,
-    3, H, W), H and W of 8 or more."""
+    3, H, W), H and W of at least two to the power of ``len(pooled)``.
 
-    def __init__(self, n_classes=10):
-        super().__init__(
-            _block(3, 16),
-            nn.MaxPool2d(2),
-            _block(16, 32),
-            nn.MaxPool2d(2),
-            _block(32, 64),
-            _block(64, 96),
-            nn.MaxPool2d(2),
-            _block(96, 128),
-            nn.AdaptiveAvgPool2d(1),
-            nn.Flatten(),
-            nn.Linear(128, n_classes),
-        )
+    pooled: after which of the five convolutions the maps are halved. The last map of a picture of
+        64 pixels is 8 × 8 by default.
+    """
+    layers = []
+    for number, (n_in, n_out) in enumerate(pairwise((3, 16, 32, 64, 96, 128))):
+        layers += [_block(n_in, n_out)] + [nn.MaxPool2d(2)] * (number in pooled)
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, n_classes))
 
 
 class AttentionNet(nn.Module):
@@ -112,22 +110,20 @@ class AttentionNet(nn.Module):
         return self.head(self.norm(tokens[:, 0]))
 
 
-class DigitNet(nn.Sequential):
-    """The network of the handwritten digits, as ``SceneNet`` but narrower, for one grey channel:
+def digit_net(n_classes=10) -> nn.Sequential:
+    """The network of the handwritten digits, as ``scene_net`` but narrower, for one grey channel:
     input (N, 1, H, W), H and W of 4 or more."""
-
-    def __init__(self, n_classes=10):
-        layers = []
-        for n_in, n_out in ((1, 16), (16, 32), (32, 64)):
-            layers += [
-                nn.Conv2d(n_in, n_out, 3, padding=1, bias=False),
-                nn.BatchNorm2d(n_out),
-                nn.ReLU(),
-                nn.MaxPool2d(2),
-            ]
-        super().__init__(
-            *layers[:-1], nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, n_classes)
-        )
+    layers = []
+    for n_in, n_out in ((1, 16), (16, 32), (32, 64)):
+        layers += [
+            nn.Conv2d(n_in, n_out, 3, padding=1, bias=False),
+            nn.BatchNorm2d(n_out),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+        ]
+    return nn.Sequential(
+        *layers[:-1], nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, n_classes)
+    )
 
 
 def load_model(name="scenes", *, seed=0, device=None) -> Classifier:
@@ -161,7 +157,11 @@ def build_embedded(name) -> Classifier:
     state."""
     part, classes, images, _ = SHIPPED[name]
     digits = name == "digits"
-    network = {"digits": DigitNet, "scenes-attention": AttentionNet}.get(name, SceneNet)
+    network = {
+        "digits": digit_net,
+        "scenes-attention": AttentionNet,
+        **{f"scenes-{size}x{size}": partial(scene_net, pooled=p) for size, p in LAST_MAPS.items()},
+    }.get(name, scene_net)
     return Classifier(
         network(len(classes)),
         mean=[0.5] * (1 if digits else 3),

@@ -33,7 +33,7 @@ from tqdm import tqdm
 from helpers.attribution.integrated_gradients import integrated_gradients
 from helpers.attribution.smoothgrad import smoothgrad
 from helpers.benchmark.imagenet import import_torchvision
-from helpers.benchmark.models import SceneNet
+from helpers.benchmark.models import scene_net
 from helpers.evaluate import default_batch_size
 from helpers.files import written_whole
 
@@ -55,7 +55,7 @@ OUT = Path(__file__).with_name("results.md")
 def build(name, size, device="cpu"):
     torch.manual_seed(0)
     network = (
-        SceneNet() if name is None else import_torchvision().models.get_model(name, weights=None)
+        scene_net() if name is None else import_torchvision().models.get_model(name, weights=None)
     )
     return (
         network.eval().to(device),

@@ -29,6 +29,8 @@ from helpers.evaluate import (
     evaluation,
 )
 
+ENLARGE = ("bilinear", "nearest", "none")
+
 
 def gradient_x_input(model, pixels, target=None) -> torch.Tensor:
     """x ⊙ ∇f(x), signed, in logits (Shrikumar et al. 2016, arXiv:1605.01713): Integrated Gradients
@@ -63,47 +65,130 @@ def guided_backprop(model, pixels, target=None) -> torch.Tensor:
     return _finished(gradient, pixels)
 
 
-def grad_cam(model, pixels, target=None, *, layer=None) -> torch.Tensor:
-    """The channels of a feature map, weighted by their mean gradient, added up, and enlarged
-    bilinearly: which places speak for the class (Selvaraju et al. 2017, arXiv:1610.02391, eq. 1
-    and 2). (N, C, H, W), ≥ 0, the same in every channel. For a network that ends in global average
-    pooling and one linear layer it is the class activation map (Zhou et al. 2016,
-    arXiv:1512.04150) of what the pooling is given, rectified, times a constant; in a SqueezeNet,
-    whose pooling is given one map a class, it is that map, times a constant.
+def grad_cam(model, pixels, target=None, *, layer=None, enlarge="bilinear"):
+    """The channels of a feature map, weighted by their mean gradient, added up, rectified and
+    enlarged: which places speak for the class (Selvaraju et al. 2017, arXiv:1610.02391, eq. 1 and
+    2). (N, C, H, W), ≥ 0, the same in every channel. For a network that ends in global average
+    pooling and one linear layer it is the positive part of ``cam``, divided by the number of
+    places.
 
     layer: the module whose output is weighted, or its name, as in ``model.named_modules()``; of
         several runs in one call, the last. (N, C, H, W), or (N, H, W, C) in networks that keep
         channels last, or tokens: (N, H·W, C), or (N, 1 + H·W, C) with the class token before the
         places. By default the last feature map, whether or not a module returns it: what the
-        global pooling, or else the head, is given.
+        global pooling, or else the head, is given. Several, in a list: {layer: map} from one pass.
+    enlarge: ``"bilinear"`` or ``"nearest"``, to the pixels' height and width; ``"none"`` leaves the
+        map as coarse as the layer, (N, 1, h, w).
 
     Raises:
         TypeError: the model is not a module, or ``layer`` neither a module nor a name.
         ValueError: no such layer, or it does not run, has no height and width, or does not reach
-            the logit; or a map is not finite.
+            the logit; or a map is not finite; or ``enlarge`` is none of the three.
         NotApplicableError: there is no default, because the logits come from a class token or from
             several maps (the error lists the choices); or the model is compiled or scripted.
     """
-    _must_be_open(model, "Grad-CAM")
-    layer = _submodule(model, layer)
+    choose(enlarge, ENLARGE, "enlarge")
+    several = isinstance(layer, (list, tuple))
+    if several and not layer:
+        raise ValueError("layer is an empty list: name at least one, or none for the last map")
+    asked = list(layer) if several else [layer]
+    maps = [
+        _enlarged(
+            (gradient.mean((2, 3), keepdim=True) * values).sum(1, keepdim=True).relu(),
+            pixels,
+            enlarge,
+        )
+        for values, gradient in _weighed(model, pixels, target, asked, "Grad-CAM")
+    ]
+    return dict(zip(asked, maps, strict=True)) if several else maps[0]
+
+
+def cam(model, pixels, target=None, *, enlarge="bilinear") -> torch.Tensor:
+    """The class activation map (Zhou et al. 2016, arXiv:1512.04150, eq. 2): the channels of the
+    last feature map, weighted by the class's weights in the linear layer behind the global average
+    pooling. (N, C, H, W), signed, in logits, the same in every channel: the mean of the coarse map
+    plus the class's bias is the logit. A network whose pooling is given one map a class, as a
+    SqueezeNet, has that map.
+
+    enlarge: as for ``grad_cam``; ``"none"``: (N, 1, h, w).
+
+    Raises:
+        TypeError, ValueError: as ``grad_cam``.
+        NotApplicableError: the logit is not a weighted sum of the last map's means, because
+            something else than average pooling and one linear layer stands behind it: Grad-CAM is
+            what remains; or as ``grad_cam``.
+    """
+    choose(enlarge, ENLARGE, "enlarge")
+    ((values, gradient),) = _weighed(model, pixels, target, [None], "CAM")
+    places = values.shape[2] * values.shape[3]
+    return _enlarged((places * gradient * values).sum(1, keepdim=True), pixels, enlarge)
+
+
+def guided_grad_cam(model, pixels, target=None, *, layer=None) -> torch.Tensor:
+    """Guided backprop times Grad-CAM, pixel by pixel: fine lines, and only where Grad-CAM sees the
+    class (Selvaraju et al. 2017, arXiv:1610.02391, section 3.2). Signed; arguments and errors are
+    those of the two."""
+    return guided_backprop(model, pixels, target) * grad_cam(model, pixels, target, layer=layer)
+
+
+def _weighed(model, pixels, target, layers, method):
+    """[(feature maps (N, C, h, w), their gradient)] of each layer, None for the last map."""
+    _must_be_open(model, method)
+    modules = [_submodule(model, layer) for layer in layers]
     with evaluation(model):
         target = resolve_target(model, pixels, target)
         if pixels.ndim != 4:
             raise ValueError(
-                "Grad-CAM needs a convolutional network, which is given pictures (N, C, H, W), "
+                f"{method} needs a convolutional network, which is given pictures (N, C, H, W), "
                 f"found {tuple(pixels.shape)}"
             )
-        with _FeatureMaps(model, pixels, layer) as maps:
+        with _FeatureMaps(model, pixels, modules) as maps:
             points, logit, between = _one_logit(model, pixels, target)
-        values = maps.last(points, logit, between) if layer is None else maps.of_the_layer()
-        on_grid = maps.grid_of(values)
-        if values.grad_fn not in between:
-            raise ValueError(f"layer {maps.names[layer]!r} does not reach the logit")
-        (gradient,) = torch.autograd.grad(logit, values)
-        exact = at_least_float32(values.dtype)
-        values, gradient = (on_grid(maps.detach()).to(exact) for maps in (values, gradient))
-        coarse = (gradient.mean((2, 3), keepdim=True) * values).sum(1, keepdim=True).relu()
-    fine = F.interpolate(coarse, pixels.shape[2:], mode="bilinear")
+        found = [
+            maps.last(points, logit, between) if module is None else maps.of_the_layer(module)
+            for module in modules
+        ]
+        on_grid = [maps.grid_of(values) for values in found]
+        for module, values in zip(modules, found, strict=True):
+            if values.grad_fn not in between:
+                raise ValueError(f"layer {maps.names[module]!r} does not reach the logit")
+        gradients = torch.autograd.grad(logit, found)
+        if method == "CAM":
+            _must_be_mean_and_linear(_between(found[0], logit), on_grid[0](gradients[0]))
+    exact = at_least_float32(found[0].dtype)
+    return [
+        tuple(lay(each.detach()).to(exact) for each in pair)
+        for lay, *pair in zip(on_grid, found, gradients, strict=True)
+    ]
+
+
+# As autograd names them: what keeps a logit a weighted sum.
+_LINEAR = re.compile(
+    "Mean|Sum|AdaptiveAvgPool|AvgPool|Addmm|Mm|T$|Add|Div|Mul|Linear|Gather|Slice|Select|Expand|"
+    ".*View|.*Reshape|Transpose|Permute|Squeeze|Unsqueeze|AsStrided|Clone|ToCopy"
+)
+
+
+def _must_be_mean_and_linear(behind, gradient):
+    """Raise unless nothing bends behind the maps, and each place has the same weight."""
+    kinds = {node.name().lstrip("_").split("Backward")[0] for node in behind}
+    other = sorted(kind for kind in kinds if not _LINEAR.match(kind))
+    if not other and not gradient.allclose(
+        gradient[..., :1, :1].expand_as(gradient), rtol=1e-4, atol=0
+    ):
+        other = ["a weight of its own for each place"]
+    if other:
+        raise NotApplicableError(
+            "CAM needs a network that ends in global average pooling and one linear layer; behind "
+            f"the last feature map stands {', '.join(other)}: Grad-CAM weights any layer's maps by "
+            "their gradient instead"
+        )
+
+
+def _enlarged(coarse, pixels, how):
+    if how == "none":
+        return _finished(coarse, pixels)
+    fine = F.interpolate(coarse, pixels.shape[2:], mode=how)
     return _finished(fine.expand_as(pixels).contiguous(), pixels)
 
 
@@ -115,7 +200,7 @@ def last_spatial_layer(model, pixels, target=None) -> nn.Module:
     """
     _must_be_open(model, "Grad-CAM")
     with evaluation(model):
-        with _FeatureMaps(model, pixels, None) as maps:
+        with _FeatureMaps(model, pixels, []) as maps:
             points, logit, between = _one_logit(
                 model, pixels, resolve_target(model, pixels, target)
             )
@@ -334,10 +419,10 @@ _PICKS = ("__getitem__", "select", "narrow", "index_select", "unbind")
 class _FeatureMaps(_Watch):
     """Keeps what a model's functions and modules return that has more than one place."""
 
-    def __init__(self, model, pixels, layer):
+    def __init__(self, model, pixels, layers):
         super().__init__(model)
-        self.layer, self.n, self.size = layer, len(pixels), pixels.shape[2:]
-        self.of_modules, self.of_layer = [], []
+        self.n, self.size = len(pixels), pixels.shape[2:]
+        self.of_modules, self.of_layer = [], {layer: None for layer in layers}
         self.calls, self.input = [], []  # (function, what it is given, what it returns)
         self.channels_last = False
 
@@ -345,8 +430,8 @@ class _FeatureMaps(_Watch):
         super().leaves(module, args, output)
         if module in self.names:
             self.of_modules.append((self.names[module], output))
-        if module is self.layer:
-            self.of_layer.append(output)
+        if module in self.of_layer:
+            self.of_layer[module] = output
             if isinstance(output, torch.Tensor):
                 return output.clone()  # what comes next may work in place
 
@@ -366,12 +451,12 @@ class _FeatureMaps(_Watch):
         """More than one vector for each input."""
         return sum(size > 1 for size in tensor.shape) - (self.n > 1) > 1
 
-    def of_the_layer(self):
+    def of_the_layer(self, layer):
         """What the layer returned in its last run."""
-        name = self.names[self.layer]
-        if not self.of_layer:
+        name = self.names[layer]
+        if self.of_layer[layer] is None:
             raise ValueError(f"layer {name!r} does not run when the model is called")
-        tensors = _tensors(self.of_layer[-1])
+        tensors = _tensors(self.of_layer[layer])
         spatial = [tensor for tensor in tensors if self.has_places(tensor)]
         if len(spatial) != 1:
             found = ", ".join(str(tuple(tensor.shape)) for tensor in tensors) or "no tensor"

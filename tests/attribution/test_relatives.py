@@ -16,16 +16,18 @@ from torchvision import models
 from helpers.attribution.gradients import saliency
 from helpers.attribution.integrated_gradients import integrated_gradients
 from helpers.attribution.relatives import (
+    cam,
     grad_cam,
     gradient_x_input,
     guided_backprop,
+    guided_grad_cam,
     last_spatial_layer,
 )
 from helpers.benchmark.images import load_images
 from helpers.benchmark.models import load_model
-from helpers.evaluate import noisy_points
+from helpers.evaluate import NotApplicableError, noisy_points
 
-METHODS = [gradient_x_input, guided_backprop, grad_cam]
+METHODS = [gradient_x_input, guided_backprop, grad_cam, guided_grad_cam]
 every_method = pytest.mark.parametrize("method", METHODS)
 CLASSES = torch.tensor([2, 0, 4])
 
@@ -393,6 +395,167 @@ def test_on_the_embedded_network_it_is_the_class_activation_map():
     ].relu()
     found = grad_cam(model, images.pixels, target) * activations[0, 0].numel()
     assert relative_l2(found, enlarged(cam, images.pixels)) < 1e-5
+
+
+def pooled_net():
+    """Two convolutions, global average pooling, one linear layer."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3),
+        nn.ReLU(),
+        nn.Conv2d(4, 6, 3),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(6, 5),
+    ).double()
+
+
+def test_the_mean_of_a_class_activation_map_and_the_bias_are_the_logit(pictures):
+    model = pooled_net()
+    coarse = cam(model, pictures, CLASSES, enlarge="none")
+    logits = model(pictures).gather(1, CLASSES[:, None])[:, 0]
+    assert coarse.shape == (3, 1, 4, 4) and (coarse < 0).any()
+    assert coarse.mean((1, 2, 3)).allclose(logits - model[6].bias[CLASSES], atol=1e-12)
+    assert cam(model, pictures, CLASSES).equal(enlarged(coarse, pictures))
+
+
+def test_grad_cam_is_its_positive_part_up_to_the_number_of_places(pictures):
+    model = pooled_net()
+    coarse = cam(model, pictures, CLASSES, enlarge="none")
+    found = grad_cam(model, pictures, CLASSES, enlarge="none")
+    assert (16 * found).allclose(coarse.relu(), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "weights"),
+    [
+        ("scenes", 8, lambda net: net[10].weight),
+        ("scenes-2x2", 10, lambda net: net[12].weight),
+        ("digits", 11, lambda net: net[13].weight),
+    ],
+)
+def test_a_class_activation_map_by_the_weights_of_the_last_layer(name, layers, weights):
+    model = load_model(name, device="cpu")
+    images = load_images(model.images, 2)
+    target = images.labels[model.part]
+    maps = model.network[:layers]((images.pixels - model.mean) / model.std).detach()
+    by_hand = torch.einsum("nc,nchw->nhw", weights(model.network).detach()[target], maps)[:, None]
+    found = cam(model, images.pixels, target)
+    assert relative_l2(found, enlarged(by_hand, images.pixels)) < 1e-5
+
+
+def test_a_class_activation_map_of_an_imagenet_network():
+    model, images = load_model("efficientnet_lite0", device="cpu"), load_images("photos", 2)
+    net = model.network
+    maps = net.forward_features((images.pixels - model.mean) / model.std).detach()
+    target = model(images.pixels).argmax(1)
+    by_hand = torch.einsum("nc,nchw->nhw", net.classifier.weight.detach()[target], maps)[:, None]
+    assert relative_l2(cam(model, images.pixels), enlarged(by_hand, images.pixels)) < 1e-5
+
+
+def test_a_squeezenet_has_its_classes_own_map(pictures):
+    torch.manual_seed(0)
+    model = models.squeezenet1_1(num_classes=5).double().eval()
+    pixels = F.interpolate(pictures, 64)
+    own = model.classifier[:3](model.features(pixels)).detach()[torch.arange(3), CLASSES][:, None]
+    assert cam(model, pixels, CLASSES, enlarge="none").allclose(own)
+
+
+@pytest.mark.parametrize(
+    ("behind", "named"),
+    [
+        ([nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(6, 5)], "Max"),
+        ([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LayerNorm(6), nn.Linear(6, 5)], "LayerNorm"),
+        (
+            [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 5)],
+            "Relu",
+        ),
+        ([nn.Flatten(), nn.Linear(96, 5)], "a weight of its own for each place"),
+    ],
+)
+def test_behind_anything_but_a_mean_and_a_linear_layer_there_is_no_cam(behind, named, pictures):
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 6, 3), nn.ReLU(), *behind)
+    with pytest.raises(NotApplicableError, match=named):
+        cam(model.double(), pictures, CLASSES)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        lambda values: values.mean((2, 3)),
+        lambda values: values.mean(3).mean(2),
+        lambda values: values.sum((2, 3)) / 16,
+        lambda values: F.avg_pool2d(values, 4).flatten(1),
+    ],
+)
+def test_however_the_mean_is_taken_the_map_is_the_same(how, pictures):
+    net = pooled_net()
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.features, self.head = net[:4], net[6]
+
+        def forward(self, pixels):
+            return self.head(how(self.features(pixels)))
+
+    assert cam(Net(), pictures, CLASSES).allclose(cam(net, pictures, CLASSES), atol=1e-12)
+
+
+@pytest.mark.parametrize("method", [grad_cam, cam])
+def test_a_map_is_enlarged_by_the_nearest_place_or_not_at_all(method, pictures):
+    model = pooled_net()
+    coarse = method(model, pictures, CLASSES, enlarge="none")
+    nearest = method(model, pictures, CLASSES, enlarge="nearest")
+    assert coarse.shape == (3, 1, 4, 4) and nearest.shape == pictures.shape
+    assert nearest[:, 0].equal(coarse[:, 0].repeat_interleave(2, 1).repeat_interleave(2, 2))
+    with pytest.raises(ValueError, match="bilinear"):
+        method(model, pictures, CLASSES, enlarge="cubic")
+
+
+def test_several_layers_come_from_one_pass(conv_net, pictures, watch):
+    layers = ["0", conv_net[2], "5"]
+    model = watch(conv_net)
+    found = grad_cam(model, pictures, CLASSES, layer=[f"model.{layers[0]}", layers[1], "model.5"])
+    assert len(model.calls) == 1
+    for name, one in zip(layers, found.values(), strict=True):
+        assert one.allclose(grad_cam(conv_net, pictures, CLASSES, layer=name), atol=1e-14)
+    with pytest.raises(ValueError, match="empty"):
+        grad_cam(conv_net, pictures, CLASSES, layer=[])
+
+
+def test_guided_grad_cam_is_the_product(conv_net, pictures):
+    layer = conv_net[2]
+    product = guided_backprop(conv_net, pictures, CLASSES) * grad_cam(
+        conv_net, pictures, CLASSES, layer=layer
+    )
+    assert guided_grad_cam(conv_net, pictures, CLASSES, layer=layer).equal(product)
+
+
+def test_one_layer_under_every_rule():
+    # f₀ = mean of ReLU(2 x − ½), f₁ = −f₀; two of four places are alive. By hand: the gradient of
+    # f₀ is 2 / 4 there; that of f₁ is negative at the ReLU, which guided backprop drops; the class
+    # activation map of f₀ is the ReLU's output, of f₁ minus that.
+    model = nn.Sequential(
+        nn.Conv2d(1, 1, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1, 2)
+    )
+    with torch.no_grad():
+        model[0].weight.fill_(2.0), model[0].bias.fill_(-0.5)
+        model[4].weight.copy_(torch.tensor([[1.0], [-1.0]]))
+    pixels = torch.tensor([[[[0.1, 0.2], [0.3, 0.4]]]])
+    live = torch.tensor([[[[0.0, 0.0], [1.0, 1.0]]]])
+    raised = torch.tensor([[[[0.0, 0.0], [0.1, 0.3]]]])
+    assert saliency(model, pixels, 0).equal(0.5 * live)
+    assert saliency(model, pixels, 1).equal(-0.5 * live)
+    assert guided_backprop(model, pixels, 0).equal(0.5 * live)
+    assert not guided_backprop(model, pixels, 1).any()
+    assert gradient_x_input(model, pixels, 1).allclose(-0.5 * pixels * live)
+    assert cam(model, pixels, 0).allclose(raised)
+    assert cam(model, pixels, 1).allclose(-raised)
+    assert grad_cam(model, pixels, 0).allclose(raised / 4)
+    assert not grad_cam(model, pixels, 1).any()
+    assert guided_grad_cam(model, pixels, 0).allclose(0.5 * raised / 4)
 
 
 def test_a_map_is_not_negative_and_the_same_in_every_channel(conv_net, pictures):
@@ -853,11 +1016,12 @@ def test_the_normalisation_inside_is_part_of_the_gradient(method, tiny_classifie
         gradient_x_input: raw / inside * 4 * pictures,
         guided_backprop: 4 * raw,
         grad_cam: raw,
+        guided_grad_cam: 4 * raw,
     }[method]
     assert relative_l2(method(tiny_classifier, pictures, CLASSES), expected) < 1e-10
 
 
-@pytest.mark.parametrize("method", [guided_backprop, grad_cam])
+@pytest.mark.parametrize("method", [guided_backprop, grad_cam, cam, guided_grad_cam])
 def test_what_looks_into_layers_needs_a_module(method, conv_net, pictures):
     with pytest.raises(TypeError, match="found function"):
         method(lambda pixels: conv_net(pixels), pictures, CLASSES)

@@ -204,7 +204,7 @@ def _integrated(model, pixels, target, baseline, several):
 
 
 BENCHMARK = ("scenes", "scenes-letters")  # the same pictures: one reads the shape, one the letter
-NETWORKS = tuple(name for name in EMBEDDED if name != "scenes-shortcut")
+NETWORKS = tuple(name for name in EMBEDDED if name != "scenes-shortcut" and not name[-1].isdigit())
 # name -> (function, number of pictures, split, networks)
 STUDIES = {
     "headlines": (headlines, 100, "test", NETWORKS),

@@ -15,7 +15,7 @@ _FOR_STUDENTS = {
     # what precheck and the notebooks' own checks need
     "course/grading": ("__init__", "cells", "remote"),
 }
-_CHECKS = {"course/grading": ("tasks", "tasks_smoothgrad", "tasks_ig")}
+_CHECKS = {"course/grading": ("tasks", "tasks_smoothgrad", "tasks_ig", "tasks_relatives")}
 """Beside these rooms, which they get whole: what was measured, and the room that measures, answers
 the tasks. A file that is missing stops the copy."""
 _FOR_THE_SANDBOX = {"course/grading": ("student", "wire")}

@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 
 from helpers.course import syllabus
-from helpers.course.grading import tasks_ig, tasks_smoothgrad
+from helpers.course.grading import tasks_ig, tasks_relatives, tasks_smoothgrad
 from helpers.course.grading.repair import (
     BadNotebook,
     is_solution,
@@ -21,7 +21,11 @@ from helpers.course.grading.sandbox import Limits
 from helpers.course.grading.session import Died, Session
 from helpers.course.grading.tasks import Given, Task, arguments
 
-TASKS: tuple[Task, ...] = (*tasks_smoothgrad.TASKS, *tasks_ig.TASKS)
+TASKS: tuple[Task, ...] = (
+    *tasks_smoothgrad.TASKS,
+    *tasks_ig.TASKS,
+    *tasks_relatives.TASKS,
+)
 BY_HAND = {
     entry.name: tuple(
         (part, points)

@@ -1,7 +1,7 @@
 """What a task is: one function, its points, what is blocked meanwhile, and the checks that earn the
 points.
 
-``tasks_smoothgrad`` and ``tasks_ig`` hold the tasks themselves.
+``tasks_smoothgrad``, ``tasks_ig`` and ``tasks_relatives`` hold the tasks themselves.
 """
 
 import hashlib

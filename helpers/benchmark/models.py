@@ -49,7 +49,7 @@ EMBEDDED = {
     },
     **{f"scenes-{size}x{size}": ("shape", SHAPES, "scenes", (0,)) for size in LAST_MAPS},
 }
-SHIPPED = EMBEDDED | {"digits": ("digit", tuple("0123456789"), "digits", (0,))}
+SHIPPED = EMBEDDED | {"digits": ("digit", tuple("0123456789"), "digits", SEEDS)}
 """Those of scenes, certified by swapping parts, and one whose pictures have no parts."""
 
 
@@ -211,8 +211,9 @@ def data_file(name, file) -> Path:
     return DATA / file
 
 
-def _load_embedded(name, seed):
-    card = load_card(name, seed=seed)
+def load_weights(name, *, seed) -> dict:
+    """The tensors of ``NAME-SEED.safetensors``, held against the checksum on its card."""
+    card = json.loads(data_file(name, f"{name}-{seed}.json").read_text(encoding="utf-8"))
     path = data_file(name, f"{name}-{seed}.safetensors")
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != card["sha256"]:
@@ -221,8 +222,14 @@ def _load_embedded(name, seed):
             f"{card['sha256'][:12]}…): it is damaged or was changed. Restore it (git checkout "
             f"data/), or train it anew: {card['command']}"
         )
+    return load_file(path)
+
+
+def _load_embedded(name, seed):
+    load_card(name, seed=seed)  # whether there is such a seed
     model = build_embedded(name)
-    model.load_state_dict(load_file(path))  # half precision on disk for some: copied, it is single
+    # half precision on disk for some: copied, it is single
+    model.load_state_dict(load_weights(name, seed=seed))
     return model.to(memory_format=torch.channels_last)  # a quarter faster on a CPU
 
 

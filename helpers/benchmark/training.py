@@ -3,6 +3,7 @@
 python -m helpers train images                   # the tune and test pictures, about 5 s
 python -m helpers train scenes --seed 0          # one network and its card, about 4 min on 2 cores
 python -m helpers train digits                   # scikit-learn's handwritten digits, seconds
+python -m helpers train scenes-generator         # a generator of scenes, minutes; digits-generator
 """
 
 import argparse
@@ -23,6 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from helpers.benchmark.digits import write_digits
+from helpers.benchmark.generators import GENERATORS, write_generator
 from helpers.benchmark.models import (
     DATA,
     EMBEDDED,
@@ -337,7 +339,9 @@ def main(arguments=None):
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("what", choices=["images", *SHIPPED])
+    parser.add_argument(
+        "what", choices=["images", *SHIPPED, *(f"{n}-generator" for n in GENERATORS)]
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", default=DATA, help="folder to write to (default: data/)")
     arguments = parser.parse_args(arguments)
@@ -345,6 +349,9 @@ def main(arguments=None):
     if arguments.what == "images":
         for split in ("tune", "test"):
             write_images(split, arguments.out)
+    elif arguments.what.endswith("-generator"):
+        name = arguments.what.removesuffix("-generator")
+        print(json.dumps(write_generator(name, arguments.out), indent=2))
     elif arguments.what == "digits":
         print(json.dumps(write_digits(arguments.seed, arguments.out), indent=2))
     else:

@@ -189,8 +189,8 @@ def sample_codes(generator, n, *, seed=0) -> torch.Tensor:
 N_SCENES, SCENES_SEED = 12_000, 7  # training pictures, which no shipped network was trained on
 # of a pixel around what is drawn: the likelihood's standard deviation. A digit is as smooth as its
 # 8 × 8 pixels once were, so its 1,024 count for fewer.
-SPREAD = {"scenes": 0.05, "digits": 0.3}
-EPOCHS, BATCH = {"scenes": 6, "digits": 150}, 64
+SPREAD = {"scenes": 0.05, "digits": 0.7}
+EPOCHS, BATCH = {"scenes": 6, "digits": 300}, 64
 NAMED = 0.9  # a sample counts as named when networks of three training seeds agree on it so surely
 
 

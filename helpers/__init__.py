@@ -16,6 +16,7 @@ _ROOM_OF = {
     "make_baseline": "attribution.integrated_gradients",
     "completeness_gap": "attribution.integrated_gradients",
     "reduce_channels": "attribution.gradients",
+    "layer_output": "attribution.targets",
     "relevance_mass": "measures.quality",
     "logits_of": "evaluate",
     "noise_fields": "noise",

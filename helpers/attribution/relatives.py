@@ -18,25 +18,24 @@ from torch.nn.modules import module as any_module
 from torch.overrides import TorchFunctionMode
 
 from helpers.attribution.gradients import _NO_GRADIENT, _NOT_FINITE, in_own_dtype, saliency
-from helpers.attribution.targets import resolve_target
+from helpers.attribution.targets import explained_in, resolve_target
 from helpers.checks import choose
 from helpers.evaluate import (
     NotApplicableError,
     ask,
     at_least_float32,
-    checked_logits,
     dtype_for,
     evaluation,
 )
 
 
-def gradient_x_input(model, pixels, target=None) -> torch.Tensor:
+def gradient_x_input(model, pixels, target=None, *, extra=()) -> torch.Tensor:
     """x ⊙ ∇f(x), signed, in logits (Shrikumar et al. 2016, arXiv:1605.01713): Integrated Gradients
     from black with the single node at its end."""
-    return pixels.detach() * saliency(model, pixels, target)
+    return pixels.detach() * saliency(model, pixels, target, extra=extra)
 
 
-def guided_backprop(model, pixels, target=None) -> torch.Tensor:
+def guided_backprop(model, pixels, target=None, *, extra=()) -> torch.Tensor:
     """The gradient under another backward rule: every ReLU also drops what is negative on its way
     back (Springenberg et al. 2015, arXiv:1412.6806). Signed.
 
@@ -55,15 +54,15 @@ def guided_backprop(model, pixels, target=None) -> torch.Tensor:
     """
     _must_be_open(model, "guided backprop")
     with evaluation(model):
-        target = resolve_target(model, pixels, target)
+        target = resolve_target(model, pixels, target, extra=extra)
         with _GuidedRule(model) as rule:
-            points, logit, between = _one_logit(model, pixels, target)
+            points, logit, between = _one_logit(model, pixels, target, extra)
         rule.check(between)
         (gradient,) = torch.autograd.grad(logit, points)
     return _finished(gradient, pixels)
 
 
-def grad_cam(model, pixels, target=None, *, layer=None) -> torch.Tensor:
+def grad_cam(model, pixels, target=None, *, layer=None, extra=()) -> torch.Tensor:
     """The channels of a feature map, weighted by their mean gradient, added up, and enlarged
     bilinearly: which places speak for the class (Selvaraju et al. 2017, arXiv:1610.02391, eq. 1
     and 2). (N, C, H, W), ≥ 0, the same in every channel. For a network that ends in global average
@@ -87,14 +86,14 @@ def grad_cam(model, pixels, target=None, *, layer=None) -> torch.Tensor:
     _must_be_open(model, "Grad-CAM")
     layer = _submodule(model, layer)
     with evaluation(model):
-        target = resolve_target(model, pixels, target)
+        target = resolve_target(model, pixels, target, extra=extra)
         if pixels.ndim != 4:
             raise ValueError(
                 "Grad-CAM needs a convolutional network, which is given pictures (N, C, H, W), "
                 f"found {tuple(pixels.shape)}"
             )
         with _FeatureMaps(model, pixels, layer) as maps:
-            points, logit, between = _one_logit(model, pixels, target)
+            points, logit, between = _one_logit(model, pixels, target, extra)
         values = maps.last(points, logit, between) if layer is None else maps.of_the_layer()
         on_grid = maps.grid_of(values)
         if values.grad_fn not in between:
@@ -165,12 +164,11 @@ def _must_be_open(model, method):
             )
 
 
-def _one_logit(model, pixels, target):
-    """(the points that the model was given, the sum of the targets' logits, ``_between`` them)."""
+def _one_logit(model, pixels, target, extra=()):
+    """(the points that the model was given, the sum of what is explained, ``_between`` them)."""
     points = (pixels.clone() if pixels.is_inference() else pixels).detach()
     points = points.to(dtype_for(model, points.dtype)).requires_grad_()
-    logits = checked_logits(ask(model, points), len(points), int(target.max()))
-    logit = logits.gather(1, target[:, None]).sum()
+    logit = explained_in(ask(model, points, extra), target, len(points)).sum()
     between = _between(points, logit) if logit.requires_grad else ()
     if not between:
         raise ValueError(_NO_GRADIENT)
@@ -227,7 +225,8 @@ class _Watch(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         output = func(*args, **(kwargs or {}))
-        self.saw(getattr(func, "__name__", "").split(".")[0], args, kwargs or {}, output)
+        if self.inside:  # not what a target makes of the output
+            self.saw(getattr(func, "__name__", "").split(".")[0], args, kwargs or {}, output)
         return output
 
 

@@ -49,13 +49,13 @@ class Score:
         return self.function(output, *self.rows)
 
     def __getitem__(self, which):
-        return Score(self.function, *(row[which] for row in self.rows))
+        return type(self)(self.function, *(row[which] for row in self.rows))
 
     def split(self, sizes):
         """Those of the first sizes[0] inputs, the next sizes[1], …"""
         parts = zip(*(row.split(sizes) for row in self.rows), strict=True)
         parts = parts if self.rows else [()] * len(sizes)
-        return [Score(self.function, *part) for part in parts]
+        return [type(self)(self.function, *part) for part in parts]
 
     def of(self, pixels):
         """That of these inputs, on their device; an error if it holds rows of others."""
@@ -69,11 +69,12 @@ class Score:
                 )
             row = row.to(pixels.device).expand(n, *row.shape[1:])
             rows.append(row.clone() if row.is_inference() else row)
-        return Score(self.function, *rows)
+        return type(self)(self.function, *rows)
 
 
-class _OfClass:
-    """What a factory returns: a ``Score`` once model and inputs say which class is meant."""
+class ClassScore(Score):
+    """A ``Score`` whose first row is a class, in any of the ways to say one until the model and the
+    inputs settle it: what the factories return."""
 
     def __init__(self, function, target, *rows):
         if callable(target):
@@ -81,17 +82,17 @@ class _OfClass:
                 f"{function.__name__.strip('_')} is of a class: None, an int, a name, (N,) or "
                 f"one-hot, found the callable {target!r}"
             )
-        self.function, self.target, self.rows = function, target, rows
+        super().__init__(function, target, *rows)
 
     def __call__(self, output):
-        classes = self.target
+        classes, *rows = self.rows
         if not isinstance(classes, torch.Tensor) or classes.ndim != 1:
             logits = _tensor_in(output)
             if classes is None:
                 classes = logits.argmax(1)
             else:
                 classes = torch.full((len(logits),), operator.index(classes), device=logits.device)
-        return self.function(output, classes, *self.rows)
+        return self.function(output, classes, *rows)
 
 
 def logit(target=None):
@@ -101,7 +102,7 @@ def logit(target=None):
         target: None (the class predicted for the clean input, fixed once), an int, a name, (N,) or
             a one-hot (N, K).
     """
-    return _OfClass(_logit, target)
+    return ClassScore(_logit, target)
 
 
 def probability(target=None):
@@ -112,19 +113,19 @@ def probability(target=None):
     Raises:
         ValueError: the model returns probabilities already.
     """
-    return _OfClass(_probability, target)
+    return ClassScore(_probability, target)
 
 
 def log_probability(target=None):
     """The logarithm of ``probability``, (N,), ≤ 0, in nats: minus the cross-entropy. It saturates
     at 1 alone. Args, Raises: ``probability``."""
-    return _OfClass(_log_probability, target)
+    return ClassScore(_log_probability, target)
 
 
 def margin(target=None):
     """The logit of a class over the largest other one, (N,), > 0 where the class is named: which
     other one is asked at each point. Of a network with one logit, that logit. Args: ``logit``."""
-    return _OfClass(_margin, target)
+    return ClassScore(_margin, target)
 
 
 def region(target, mask):
@@ -151,7 +152,7 @@ def region(target, mask):
         raise ValueError(f"the mask must be (H, W), (N, H, W) or (N, 1, H, W), found {shape}")
     if not (there := mask.flatten(1).any(1)).all():
         raise ValueError(f"the mask of input {int((~there).nonzero()[0])} holds no pixel")
-    return _OfClass(_region, target, mask)
+    return ClassScore(_region, target, mask)
 
 
 def _logit(output, classes):
@@ -222,9 +223,9 @@ def resolve_target(model, pixels, target, *, extra=(), batch_size=None) -> torch
     check_pixels(model, pixels)
     check_extra(pixels, extra)
     n, asked = len(pixels), {"extra": extra, "batch_size": batch_size}
-    if isinstance(target, _OfClass):
-        classes = resolve_target(model, pixels, target.target, **asked)
-        return Score(target.function, classes, *target.rows).of(pixels)
+    if isinstance(target, ClassScore):
+        classes = resolve_target(model, pixels, target.rows[0], **asked)
+        return ClassScore(target.function, classes, *target.rows[1:]).of(pixels)
     if callable(target):
         return (target if isinstance(target, Score) else Score(target)).of(pixels)
     if target is None:
@@ -314,7 +315,7 @@ def explained_in(output, target, n, top=None) -> torch.Tensor:
 def repeated(rows, times):
     """(N, ...) rows, or a ``Score`` of them, several times over, (times · N, ...)."""
     if isinstance(rows, Score):
-        return Score(rows.function, *(repeated(row, times) for row in rows.rows))
+        return type(rows)(rows.function, *(repeated(row, times) for row in rows.rows))
     return rows if times == 1 else rows.repeat(times, *(1,) * (rows.ndim - 1))
 
 

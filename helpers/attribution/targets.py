@@ -225,6 +225,8 @@ def resolve_target(model, pixels, target, *, extra=(), batch_size=None) -> torch
     n, asked = len(pixels), {"extra": extra, "batch_size": batch_size}
     if isinstance(target, ClassScore):
         classes = resolve_target(model, pixels, target.rows[0], **asked)
+        if target.function is _logit:
+            return classes
         return ClassScore(target.function, classes, *target.rows[1:]).of(pixels)
     if callable(target):
         return (target if isinstance(target, Score) else Score(target)).of(pixels)

@@ -1,7 +1,7 @@
 """Asking a network: in eval mode, in chunks, about inputs that were checked."""
 
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from itertools import chain
 from weakref import WeakSet
@@ -42,7 +42,7 @@ def evaluation(model):
 
     Weights made under ``inference_mode``, which autograd refuses, are replaced by copies meanwhile.
     A model whose BatchNorm keeps no running statistics, and so takes them from each batch, is
-    warned of once.
+    warned of once. One with an RNN does without cuDNN, whose RNNs have no gradient in eval mode.
     """
     modules = list(model.modules()) if isinstance(model, nn.Module) else []
     # A frozen TorchScript module has no mode.
@@ -67,7 +67,9 @@ def evaluation(model):
     try:
         for module, _ in modes:
             module.training = False
-        with torch.inference_mode(False), torch.enable_grad():
+        recurrent = any(isinstance(module, nn.RNNBase) for module in modules)
+        rnn = torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext()
+        with torch.inference_mode(False), torch.enable_grad(), rnn:
             for module, name, value in replaced:
                 copy = value.clone()
                 is_weight = isinstance(value, nn.Parameter)

@@ -410,6 +410,8 @@ class _FeatureMaps(_Watch):
         why = None
         if user in _PICKS:
             why = "the head is given one place alone, as a class token"
+        elif any(tensor is maps for tensor in _tensors(self.of_modules[-1][1])):
+            why = "the last map is what the model returns"
         elif _between(points, logit, without=maps.grad_fn):
             why = "the logit comes from more than one feature map"
         else:

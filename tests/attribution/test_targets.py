@@ -31,6 +31,7 @@ from helpers.attribution.targets import (
     region,
     resolve_target,
 )
+from helpers.evaluate import evaluation
 from helpers.measures.controls import random_network
 from helpers.measures.faithfulness import (
     deletion,
@@ -331,6 +332,13 @@ def test_an_rnn_whose_batch_is_its_second_dimension():
         saliency(swapped, x, lambda output: output[0][:, -1, 1])
 
 
+def test_an_rnn_does_without_cudnn_which_has_no_gradient_in_eval_mode(conv_net):
+    for model, enabled in ((nn.Sequential(nn.GRU(2, 2)), False), (conv_net, True)):
+        with evaluation(model):
+            assert torch.backends.cudnn.enabled == enabled
+        assert torch.backends.cudnn.enabled
+
+
 Named = namedtuple("Named", ["values", "rest"])
 WRAPS = {
     "dict": (lambda y: {"y": y, "more": None}, lambda o: o["y"][:, 1]),
@@ -393,6 +401,15 @@ def test_a_class_of_a_region_in_torchvisions_segmentation(segmentation):
     assert found.abs().max() > 0
     one = smoothgrad(segmentation, x, target, n_samples=2, noise=0.0, batch_size=1)
     torch.testing.assert_close(one, expected, rtol=1e-3, atol=1e-6)
+
+
+def test_grad_cam_of_a_region_needs_a_layer_to_be_named(segmentation):
+    x, mask = torch.ones(1, 3, 32, 32) / 2, torch.ones(32, 32, dtype=torch.bool)
+    target = region(1, mask)
+    with pytest.raises(ValueError, match=r"is what the model returns\. Choose one.*'classifier"):
+        grad_cam(segmentation, x, target)
+    found = grad_cam(segmentation, x, target, layer="classifier.cbr")
+    assert found.shape == x.shape and found.min() >= 0
 
 
 def test_the_best_box_of_torchvisions_detection():

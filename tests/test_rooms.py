@@ -27,9 +27,9 @@ FLOORS = (
 # Raise a budget on purpose, in the change that needs it, and say in its message what it bought.
 LINES = {
     "attribution": 2060,
-    "benchmark": 2200,
+    "benchmark": 2230,
     "measures": 1400,
-    "studies": 1800,
+    "studies": 2520,
     "display": 2720,
     "course": 4700,
     "ground": 600,

@@ -251,7 +251,7 @@ def resolve_target(model, pixels, target, *, extra=(), batch_size=None) -> torch
         target = target.clone() if target.is_inference() else target
     else:
         if isinstance(target, str) and isinstance(model, Classifier):
-            target = _class_named(target, model.classes)
+            target = class_named(target, model.classes)
         try:
             if isinstance(target, bool):
                 raise TypeError
@@ -344,7 +344,7 @@ def _from_one_hot(target, n, width):
     return ones.int().argmax(1)
 
 
-def _class_named(name, classes):
+def class_named(name, classes):
     name = choose(name, classes, "class")
     if classes.count(name) > 1:
         numbers = ", ".join(str(i) for i, each in enumerate(classes) if each == name)

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 
 COMMANDS = {
     "run": ("helpers.course.run", "re-execute the notebooks and write them as pages"),
+    "explain": ("helpers.studies.maps", "write the maps of a folder of pictures to a store"),
     "studies": ("helpers.studies.compute", "compute the stored measurements again"),
     "train": (
         "helpers.benchmark.training",

@@ -1,7 +1,7 @@
 """Asking a network: in eval mode, in chunks, about inputs that were checked."""
 
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from itertools import chain
 from weakref import WeakSet
@@ -42,7 +42,7 @@ def evaluation(model):
 
     Weights made under ``inference_mode``, which autograd refuses, are replaced by copies meanwhile.
     A model whose BatchNorm keeps no running statistics, and so takes them from each batch, is
-    warned of once.
+    warned of once. One with an RNN does without cuDNN, whose RNNs have no gradient in eval mode.
     """
     modules = list(model.modules()) if isinstance(model, nn.Module) else []
     # A frozen TorchScript module has no mode.
@@ -67,7 +67,9 @@ def evaluation(model):
     try:
         for module, _ in modes:
             module.training = False
-        with torch.inference_mode(False), torch.enable_grad():
+        recurrent = any(isinstance(module, nn.RNNBase) for module in modules)
+        rnn = torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext()
+        with torch.inference_mode(False), torch.enable_grad(), rnn:
             for module, name, value in replaced:
                 copy = value.clone()
                 is_weight = isinstance(value, nn.Parameter)
@@ -84,10 +86,15 @@ def _goes_by_company(module):
     return isinstance(module, _BatchNorm) and module.running_mean is None
 
 
-def ask(model, points):
-    """The model's output for (B, ...) points, in its own precision: a float32 network takes float64
-    pixels. It gets a copy, which it may change in place."""
-    return model(points.to(dtype_for(model, points.dtype), copy=True))
+def ask(model, points, extra=()):
+    """The model's output for (B, ...) points and its further arguments, in its own precision: a
+    float32 network takes float64 pixels. It gets copies, which it may change in place."""
+    return model(*(_own_copy(model, each) for each in (points, *extra)))
+
+
+def _own_copy(model, values):
+    own = values.dtype if not values.is_floating_point() else dtype_for(model, values.dtype)
+    return values.to(own, copy=True)
 
 
 def dtype_for(model, dtype):
@@ -141,18 +148,46 @@ def check_pixels(model, pixels, what="pixels"):
             )
 
 
-def logits_of(model, pixels, *, batch_size=None) -> torch.Tensor:
+def check_extra(pixels, extra):
+    """Raise unless ``extra`` are tensors with a row for each of the pixels, on their device."""
+    if not isinstance(extra, (tuple, list)):
+        raise TypeError(
+            "extra must be a tuple of the model's further arguments, extra=(mask,), found "
+            f"{type(extra).__name__}"
+        )
+    for number, each in enumerate(extra):
+        if not isinstance(each, torch.Tensor):
+            remedy = ": torch.from_numpy(…)" if isinstance(each, np.ndarray) else ""
+            raise TypeError(
+                f"extra[{number}] must be a torch.Tensor, found {type(each).__name__}{remedy}; "
+                "what is no tensor, or the same for all inputs, can be set in a lambda around the "
+                "model"
+            )
+        if each.ndim < 1 or len(each) != len(pixels):
+            raise ValueError(
+                f"extra[{number}] must have one row for each of the {len(pixels)} inputs, found "
+                f"shape {tuple(each.shape)}"
+            )
+        if each.device != pixels.device:
+            raise ValueError(
+                f"extra[{number}] is on {each.device}, and the pixels are on {pixels.device}: move "
+                "one"
+            )
+
+
+def logits_of(model, pixels, *, extra=(), batch_size=None) -> torch.Tensor:
     """The logits (N, K), in chunks, without gradients and in eval mode.
+
+    extra: further arguments of the model, tensors (N, ...), a row an input.
 
     Raises:
         ValueError: some are NaN or +∞ (−∞ stands for a class that is ruled out).
     """
-    rows = (
-        default_batch_size(pixels) if batch_size is None else at_least_one(batch_size, "batch_size")
-    )
+    rows = rows_at_once(pixels, batch_size)
+    parts = zip(*(each.detach().split(rows) for each in (pixels, *extra)), strict=True)
     with evaluation(model), torch.no_grad():
         logits = torch.cat(
-            [checked_logits(ask(model, part), len(part)) for part in pixels.detach().split(rows)]
+            [checked_logits(ask(model, part, more), len(part)) for part, *more in parts]
         )
     bad = (logits.isnan() | (logits == torch.inf)).any(1)
     if bad.any():
@@ -161,6 +196,13 @@ def logits_of(model, pixels, *, batch_size=None) -> torch.Tensor:
             f"those of number {int(bad.nonzero()[0])} first"
         )
     return logits
+
+
+def rows_at_once(pixels, batch_size=None) -> int:
+    """``batch_size`` if it is one, or by default ``default_batch_size``."""
+    return (
+        default_batch_size(pixels) if batch_size is None else at_least_one(batch_size, "batch_size")
+    )
 
 
 def default_batch_size(pixels) -> int:
@@ -195,14 +237,20 @@ def probabilities(logits) -> torch.Tensor:
     found = values.softmax(-1) if values.shape[-1] > 1 else values.sigmoid()
     if found.isnan().any():
         raise ValueError("the model's logits are NaN or infinite: there is no probability to tell")
+    refuse_probabilities(logits)
+    return found
+
+
+def refuse_probabilities(logits):
+    """Raise where rows (..., K) are probabilities already, ≥ 0 with sum 1, all of them."""
+    values = logits.to(at_least_float32(logits.dtype))
     rounding = 1e-2 if logits.element_size() < 4 else 1e-4
     sums_to_one = (values >= 0).all() and ((values.sum(-1) - 1).abs() <= rounding).all()
     if values.shape[-1] > 1 and sums_to_one:
         raise ValueError(
             "the model's rows are probabilities already, ≥ 0 with sum 1: pass the network without "
-            "its last softmax, so that it returns logits"
+            "its last softmax, so that it returns logits (layer_output(model, -2), say)"
         )
-    return found
 
 
 def says(logits, target) -> torch.Tensor:
@@ -213,7 +261,9 @@ def says(logits, target) -> torch.Tensor:
     return logits.argmax(-1) == target
 
 
-def checked_logits(logits, n_rows, top=0):
+def checked_logits(output, n_rows, top=0):
+    """The logits (N, K): the output itself, or its ``.logits``."""
+    logits = getattr(output, "logits", output)
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != n_rows:
         found = (
             f"shape {tuple(logits.shape)}"
@@ -221,7 +271,8 @@ def checked_logits(logits, n_rows, top=0):
             else type(logits).__name__
         )
         raise ValueError(
-            f"the model must return logits of shape (N, K), here ({n_rows}, K), found {found}"
+            f"the model must return logits of shape (N, K), here ({n_rows}, K), found {found}; to "
+            "explain another output, give as target a callable from it to one number a row"
         )
     check_classes(0, top, logits.shape[1])
     return logits

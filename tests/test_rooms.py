@@ -26,13 +26,13 @@ FLOORS = (
 )
 # Raise a budget on purpose, in the change that needs it, and say in its message what it bought.
 LINES = {
-    "attribution": 1640,
-    "benchmark": 2200,
+    "attribution": 2060,
+    "benchmark": 2230,
     "measures": 1400,
-    "studies": 1800,
+    "studies": 2520,
     "display": 2720,
     "course": 4700,
-    "ground": 540,
+    "ground": 600,
 }
 COURSE_SHARE = 0.40
 

@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterator
 import torch
 from tqdm.auto import tqdm
 
-from helpers.attribution.targets import resolve_target
+from helpers.attribution.targets import Score, explained_in, repeated, resolve_target
 from helpers.checks import at_least_one, choose
 from helpers.evaluate import (
     ask,
     at_least_float32,
-    checked_logits,
     default_batch_size,
     dtype_for,
     evaluation,
@@ -24,9 +23,9 @@ from helpers.evaluate import (
 REDUCTIONS = ("signed", "unsigned")
 
 
-def saliency(model, pixels, target=None):
-    """The gradient of one logit with respect to the input: which way, and how steeply, each value
-    moves it.
+def saliency(model, pixels, target=None, *, extra=()):
+    """The gradient of one logit, or of another number, with respect to the input: which way, and
+    how steeply, each value moves it.
 
     A(x) = ∂f_target(x) / ∂x (Simonyan et al. 2014, arXiv:1312.6034, section 3, without their
     absolute value).
@@ -35,19 +34,23 @@ def saliency(model, pixels, target=None):
         model: a module or callable from (N, ...) to logits (N, K); a module is evaluated in eval
             mode and left as found.
         pixels: (N, ...) floating point, in [0, 1] for a ``Classifier``, on the model's device.
-        target: the class whose logit is explained: an int, or an (N,) integer tensor, or None for
-            the class the model predicts.
+        target: what is explained, the logit of a class: an int, a class name (of a
+            ``Classifier``), an (N,) integer tensor or a one-hot (N, K); None for the class the
+            model predicts; or any callable from the model's output, whatever that is, to one number
+            a row (N,), such as ``targets.probability()``.
+        extra: further arguments of the model, not explained: tensors (N, ...), a row an input.
 
     Returns:
-        (N, ...): signed, in logits per unit of input.
+        (N, ...): signed, in logits (or units of the callable) per unit of input.
 
     Raises:
         TypeError, ValueError: input of the wrong type, shape, range or device, or a class that does
-            not exist; a logit or gradient that is NaN or infinite.
+            not exist; a callable that returns anything but (N,); a logit or gradient that is NaN or
+            infinite, or that does not depend on the input.
     """
     with evaluation(model):
-        target = resolve_target(model, pixels, target)
-        (gradient,) = stream(model, target, lambda _: pixels, 1)
+        target = resolve_target(model, pixels, target, extra=extra)
+        (gradient,) = stream(model, target, lambda _: pixels, 1, extra=extra)
     return in_own_dtype(gradient, pixels.dtype)
 
 
@@ -58,6 +61,7 @@ def stream(
     n_points,
     *,
     attribution=saliency,
+    extra=(),
     batch_size=None,
     progress=False,
     place=lambda number, row: f"input {row}",
@@ -66,10 +70,11 @@ def stream(
     every method here. In float32 at least, since what follows adds them up.
 
     Args:
-        target: (N,) classes, from ``resolve_target``.
+        target: (N,) classes or a ``Score``, from ``resolve_target``.
         point: a point's number → its (N, ...) tensor. Called once for each number, in order.
         attribution: ``saliency`` (evaluated without a detour), or any callable (model, pixels,
-            target) → map.
+            target) → map; where there is ``extra``, it is given ``extra=`` too.
+        extra: further arguments of the model, (N, ...), repeated along with the points.
         batch_size: the most rows the model sees at once. None: a number that is fast and bounded in
             memory for the gradient; a callable gets one point of all N inputs at a time, and does
             its own batching.
@@ -81,8 +86,8 @@ def stream(
     Raises:
         ValueError: a logit or a gradient is NaN or infinite.
     """
-    n, top = len(target), int(target.max())
     first = point(0)
+    n, top = len(first), None if isinstance(target, Score) else int(target.max())
     if batch_size is not None:
         rows = at_least_one(batch_size, "batch_size")
     else:
@@ -90,11 +95,13 @@ def stream(
     # whole points in a chunk; where N is larger than a chunk, one point in several
     together = max(1, rows // n)
 
-    def evaluate(part, classes):
+    def evaluate(part, aim, *more):
         if attribution is saliency:
-            return _gradient_and_logit(model, part, classes, top)
+            return _gradient_and_logit(model, part, aim, top, more)
+        given = {"extra": tuple(more)} if more else {}
         with noisy_points():
-            return _checked_map(attribution(model, part, classes), part), classes  # finite ones
+            found = _checked_map(attribution(model, part, aim, **given), part)
+        return found, found.new_zeros(len(part))  # no logit is known
 
     def check(start, maps, logits, finite):
         if not finite:
@@ -113,13 +120,11 @@ def stream(
                 if len(numbers) > 1 or start
                 else first
             )
-            parts = -(-len(points) // rows)
-            classes = target.repeat(len(numbers))
-            found = [
-                evaluate(*part)
-                for part in zip(points.chunk(parts), classes.chunk(parts), strict=True)
-            ]
-            maps, logits = found[0] if parts == 1 else map(torch.cat, zip(*found, strict=True))
+            parts = points.chunk(-(-len(points) // rows))
+            sizes = [len(part) for part in parts]
+            along = [repeated(each, len(numbers)).split(sizes) for each in (target, *extra)]
+            found = [evaluate(*part) for part in zip(parts, *along, strict=True)]
+            maps, logits = found[0] if len(parts) == 1 else map(torch.cat, zip(*found, strict=True))
             maps = maps.detach().to(at_least_float32(maps.dtype))
             if last:  # looked at when the next chunk is under way, so that a GPU need not wait
                 check(*last)
@@ -145,22 +150,19 @@ def in_own_dtype(maps, dtype) -> torch.Tensor:
 
 
 def input_gradient(model, points, target, top=None):
-    """∂ logit[target] / ∂ point for (B, ...) points and (B,) classes, with no checks of the points.
-    ``top``: the largest class, where the caller knows it, so that a GPU need not be asked for every
-        chunk."""
+    """∂ logit[target] / ∂ point for (B, ...) points and (B,) classes or a ``Score``, with no checks
+    of the points. ``top``: the largest class, where the caller knows it, so that a GPU need not be
+        asked for every chunk."""
     return _gradient_and_logit(model, points, target, top)[0]
 
 
-def _gradient_and_logit(model, points, target, top=None):
+def _gradient_and_logit(model, points, target, top=None, extra=()):
     points = (points.clone() if points.is_inference() else points).detach()
     points = points.to(dtype_for(model, points.dtype)).requires_grad_()
     with torch.enable_grad():
-        logits = checked_logits(
-            ask(model, points), len(points), int(target.max()) if top is None else top
-        )
-        if not logits.requires_grad:
+        explained = explained_in(ask(model, points, extra), target, len(points), top)
+        if not explained.requires_grad:
             raise ValueError(_NO_GRADIENT)
-        explained = logits.gather(1, target[:, None])[:, 0]
         (gradient,) = torch.autograd.grad(explained.sum(), points, allow_unused=True)
     if gradient is None:
         raise ValueError(_NO_GRADIENT)
@@ -177,8 +179,9 @@ _NOT_FINITE = (
     "baseline or rule, less noise), or give the model and the pixels in float32 or float64"
 )
 _NO_GRADIENT = (
-    "the logits do not depend on the input through autograd, so there is no gradient to explain "
-    "them with: does the model detach its input, leave torch (numpy), or run under no_grad?"
+    "the logits, or what the target makes of the output, do not depend on the input through "
+    "autograd, so there is no gradient to explain them with: does the model or the target detach "
+    "its input, round, leave torch (numpy), or run under no_grad?"
 )
 
 

@@ -5,7 +5,6 @@ Sundararajan, Taly and Yan 2017, arXiv:1703.01365.
 """
 
 import warnings
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.special import roots_legendre
 
 from helpers.attribution.gradients import in_own_dtype, stream
-from helpers.attribution.targets import resolve_target
+from helpers.attribution.targets import Score, explained, explained_in, margin, resolve_target
 from helpers.checks import at_least_one, check_range, check_seed, choose, one_or_several
 from helpers.evaluate import (
     ask,
@@ -57,6 +56,7 @@ def integrated_gradients(
     rule="midpoint",
     references=None,
     input_range=(0.0, 1.0),
+    extra=(),
     batch_size=None,
     seed=0,
     progress=False,
@@ -68,8 +68,8 @@ def integrated_gradients(
     (``completeness_gap``).
 
     Args:
-        model, pixels, target: as for ``saliency``. ``target=None`` is the class predicted for the
-            input, all along the path.
+        model, pixels, target, extra: as for ``saliency``. ``target=None`` is the class predicted
+            for the input, all along the path.
         baseline: a name from ``BASELINES`` (see ``make_baseline``), or a tensor of the shape of
             ``pixels`` or of one input; "samples" averages the integrals from each of ``references``
             (expected gradients, Erion et al. 2021, arXiv:1906.10670), ``n_steps`` each.
@@ -114,6 +114,7 @@ def integrated_gradients(
         baseline=baseline,
         references=references,
         input_range=input_range,
+        extra=extra,
         batch_size=batch_size,
         seed=seed,
         progress=progress,
@@ -130,6 +131,7 @@ def integrated_gradients_nodes(
     baseline="black",
     references=None,
     input_range=(0.0, 1.0),
+    extra=(),
     batch_size=None,
     seed=0,
     progress=False,
@@ -144,11 +146,13 @@ def integrated_gradients_nodes(
     positions, weights = _shared_nodes(nodes.values())
     _check_goes_with_samples(baseline, references)
     with evaluation(model):
-        target = resolve_target(model, pixels, target, batch_size=batch_size)
+        target = resolve_target(model, pixels, target, extra=extra, batch_size=batch_size)
         pixels = pixels.detach()
         if references is None:
             origins = [
-                make_baseline(baseline, model, pixels, target, seed=seed, input_range=input_range)
+                make_baseline(
+                    baseline, model, pixels, target, seed=seed, input_range=input_range, extra=extra
+                )
             ]
         else:
             origins = _check_references(model, pixels, references)
@@ -161,7 +165,7 @@ def integrated_gradients_nodes(
                 else progress
             )
             sums = _weighted_sums(
-                model, pixels, target, origin, positions, weights, batch_size, label
+                model, pixels, target, origin, positions, weights, extra, batch_size, label
             )
             for total, gradient_sum in zip(maps, sums, strict=True):
                 total += (wide - origin) * gradient_sum / len(origins)
@@ -176,6 +180,7 @@ def path_gradient(
     baseline="black",
     n_steps=50,
     rule="midpoint",
+    extra=(),
     batch_size=None,
     seed=0,
 ):
@@ -184,10 +189,10 @@ def path_gradient(
     blind. Args: as ``integrated_gradients``, any baseline but "samples"."""
     nodes, weights = nodes_and_weights(rule, n_steps)
     with evaluation(model):
-        target = resolve_target(model, pixels, target, batch_size=batch_size)
-        origin = make_baseline(baseline, model, pixels, target, seed=seed)
+        target = resolve_target(model, pixels, target, extra=extra, batch_size=batch_size)
+        origin = make_baseline(baseline, model, pixels, target, seed=seed, extra=extra)
         (mean,) = _weighted_sums(
-            model, pixels.detach(), target, origin, nodes, weights[None], batch_size, False
+            model, pixels.detach(), target, origin, nodes, weights[None], extra, batch_size, False
         )
     return in_own_dtype(mean, pixels.dtype)
 
@@ -201,6 +206,7 @@ def converged_integrated_gradients(
     tolerance=0.01,
     max_steps=2048,
     input_range=(0.0, 1.0),
+    extra=(),
     batch_size=None,
     seed=0,
 ) -> ConvergedMap:
@@ -228,11 +234,13 @@ def converged_integrated_gradients(
             f"max_steps must be at least 3, the ends and the middle of the path, found {max_steps}"
         )
     with evaluation(model):
-        target = resolve_target(model, pixels, target, batch_size=batch_size)
+        target = resolve_target(model, pixels, target, extra=extra, batch_size=batch_size)
         pixels = pixels.detach()
-        origin = make_baseline(baseline, model, pixels, target, seed=seed, input_range=input_range)
+        origin = make_baseline(
+            baseline, model, pixels, target, seed=seed, input_range=input_range, extra=extra
+        )
         span = pixels.to(at_least_float32(pixels.dtype)) - origin
-        rise = _rise(model, pixels, origin, target, batch_size).to(span.dtype)
+        rise = _rise(model, pixels, origin, target, extra, batch_size).to(span.dtype)
 
         def gradient_mean(active, nodes):
             weights = np.full((1, len(nodes)), 1 / len(nodes))
@@ -243,6 +251,7 @@ def converged_integrated_gradients(
                 origin[active],
                 nodes,
                 weights,
+                [each[active] for each in extra],
                 batch_size,
                 False,
                 active,
@@ -280,7 +289,7 @@ def converged_integrated_gradients(
 
 
 def make_baseline(
-    name, model, pixels, target=None, *, seed=0, input_range=(0.0, 1.0)
+    name, model, pixels, target=None, *, seed=0, input_range=(0.0, 1.0), extra=()
 ) -> torch.Tensor:
     """The point x′ where the path starts, of the shape of ``pixels``. With (low, high) the input
     range:
@@ -294,8 +303,8 @@ def make_baseline(
     - "farthest": at each value the end of the range that is farther from the input (the middle goes
       to high).
     - "adversarial": a nearby input that lowers the margin of ``target`` over the largest other
-      logit: captum's projected gradient descent, 20 signed steps of 0.02 × (high − low), within
-          ±0.1 × (high − low) and the input range.
+      logit, or what a callable makes of the output: captum's projected gradient descent, 20 signed
+      steps of 0.02 × (high − low), within ±0.1 × (high − low) and the input range.
     - a tensor is checked and given the shape of ``pixels``; it may hold one baseline for each input
       or one for all.
 
@@ -351,7 +360,7 @@ def make_baseline(
                 torch.full_like(pixels, high),
             )
         case "adversarial":
-            return _adversarial(model, pixels, target, low, high)
+            return _adversarial(model, pixels, target, low, high, extra)
     raise ValueError("'samples' is no single baseline: give references to integrated_gradients")
 
 
@@ -365,18 +374,19 @@ def completeness_gap(
     references=None,
     seed=0,
     input_range=(0.0, 1.0),
+    extra=(),
 ) -> torch.Tensor:
     """ΣA − (f(x) − f(x′)) for each input, (N,), in logits; 0 for an exact integral
     (arXiv:1703.01365, proposition 1).
 
     Args:
-        baseline, references, target, seed, input_range: as they were for the attribution. For
-            "samples" f(x′) is the mean of the logit over the references; a tensor (R, ...) with R
-            other than 1 or N is taken for such references too.
+        baseline, references, target, seed, input_range, extra: as they were for the attribution.
+            For "samples" f(x′) is the mean of the logit over the references; a tensor (R, ...)
+            with R other than 1 or N is taken for such references too.
         attribution: the shape of ``pixels``.
     """
     with evaluation(model):
-        target = resolve_target(model, pixels, target)
+        target = resolve_target(model, pixels, target, extra=extra)
         if not isinstance(attribution, torch.Tensor):
             raise TypeError(
                 f"the attribution must be a torch.Tensor, found {type(attribution).__name__}"
@@ -395,13 +405,19 @@ def completeness_gap(
         _check_goes_with_samples(baseline, references)
         if references is None:
             origin = make_baseline(
-                baseline, model, pixels, target, seed=seed, input_range=input_range
+                baseline, model, pixels, target, seed=seed, input_range=input_range, extra=extra
             )
-            rise = _rise(model, pixels, origin, target)
+            rise = _rise(model, pixels, origin, target, extra)
         else:
-            check_pixels(model, references, "references")
-            there = _wide_logits(model, references.to(pixels.dtype)).mean(0)
-            rise = one_class(_wide_logits(model, pixels), target) - there[target]
+            origins = _check_references(model, pixels, references)
+            if extra or isinstance(target, Score):  # what a reference gives depends on the input
+                rises = [_rise(model, pixels, origin, target, extra) for origin in origins]
+                rise = torch.stack(rises).mean(0)
+            else:
+                there = _wide(logits_of(model, references.to(pixels.dtype))).mean(0)
+                rise = _wide(explained(model, pixels, target)) - one_class(
+                    there.expand(len(pixels), -1), target
+                )
     return _sum(attribution.detach()) - rise
 
 
@@ -451,7 +467,7 @@ def _shared_nodes(sums):
 
 
 def _weighted_sums(
-    model, pixels, target, origin, nodes, weights, batch_size, progress, numbers=None
+    model, pixels, target, origin, nodes, weights, extra, batch_size, progress, numbers=None
 ):
     """[Σⱼ weights[k, j] ∇f(origin + nodes[j] (pixels − origin)) for each k], in float32 at least,
     from one pass over the nodes. ``numbers``: what an error calls the rows."""
@@ -463,6 +479,7 @@ def _weighted_sums(
         target,
         lambda j: torch.lerp(*ends, float(nodes[j])).to(own),
         len(nodes),
+        extra=extra,
         batch_size=batch_size,
         progress=progress,
         place=lambda j, row: (
@@ -477,15 +494,17 @@ def _weighted_sums(
     return sums
 
 
-def _rise(model, pixels, origin, target, batch_size=None):
+def _rise(model, pixels, origin, target, extra=(), batch_size=None):
     """f(x) − f(x′), (N,)."""
-    there, here = (_wide_logits(model, points, batch_size) for points in (origin, pixels))
-    return one_class(here - there, target)
+    there, here = (
+        _wide(explained(model, points, target, extra=extra, batch_size=batch_size))
+        for points in (origin, pixels)
+    )
+    return here - there
 
 
-def _wide_logits(model, pixels, batch_size=None):
-    logits = logits_of(model, pixels, batch_size=batch_size)
-    return logits.to(at_least_float32(logits.dtype))
+def _wide(values):
+    return values.to(at_least_float32(values.dtype))
 
 
 def _sum(maps):
@@ -518,31 +537,33 @@ def _check_references(model, pixels, references):
     return [reference.detach().to(pixels.dtype).expand_as(pixels) for reference in references]
 
 
-def _adversarial(model, pixels, target, low, high):
+def _adversarial(model, pixels, target, low, high, extra):
     from captum.robust import PGD as CaptumPGD  # here, since captum takes a second to import
-
-    def margin(logits, target):
-        own = one_class(logits, target)
-        if logits.shape[1] == 1:
-            return -own
-        return logits.scatter(1, target[:, None], -torch.inf).amax(1) - own
 
     scale = high - low
     with evaluation(model), warnings.catch_warnings():
         # captum announces that it asks for gradients
         warnings.filterwarnings("ignore", "Input Tensor")
-        target = resolve_target(model, pixels, target)
-        attack = CaptumPGD(partial(ask, model), margin, lower_bound=low, upper_bound=high)
-        rows = default_batch_size(pixels)
-        return torch.cat(
-            [
-                attack.perturb(
-                    part.clone(),
-                    radius=scale * PGD["radius"],
-                    step_size=scale * PGD["step_size"],
-                    step_num=PGD["step_num"],
-                    target=classes,
-                ).detach()
-                for part, classes in zip(pixels.split(rows), target.split(rows), strict=True)
-            ]
-        )
+        target = resolve_target(model, pixels, target, extra=extra)
+        lowered = target if isinstance(target, Score) else margin(target)
+        score = resolve_target(model, pixels, lowered, extra=extra)
+        sizes = [len(part) for part in pixels.split(default_batch_size(pixels))]
+        found = []
+        for part, aim, *more in zip(
+            *(each.split(sizes) for each in (pixels, score, *extra)), strict=True
+        ):
+            attack = CaptumPGD(
+                lambda points, more=more: ask(model, points, more),
+                lambda output, aim, part=part: -explained_in(output, aim, len(part)),
+                lower_bound=low,
+                upper_bound=high,
+            )
+            moved = attack.perturb(
+                part.clone(),
+                radius=scale * PGD["radius"],
+                step_size=scale * PGD["step_size"],
+                step_num=PGD["step_num"],
+                target=aim,
+            )
+            found.append(moved.detach())
+    return torch.cat(found)

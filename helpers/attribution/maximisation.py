@@ -10,9 +10,9 @@ from torchvision.transforms.functional import gaussian_blur
 from tqdm.auto import tqdm
 
 from helpers.attribution.gradients import in_own_dtype
-from helpers.attribution.targets import resolve_target
+from helpers.attribution.targets import explained_in, resolve_target
 from helpers.checks import at_least_one, choose
-from helpers.evaluate import ask, checked_logits, evaluation, noisy_points
+from helpers.evaluate import ask, evaluation, noisy_points
 from helpers.noise import noise_field
 
 PARAMETRISATIONS = ("pixels", "fourier")
@@ -47,8 +47,9 @@ def maximise(
     gradients are small, as at the end.
 
     Args:
-        model: a module or callable from (N, C, H, W) in [0, 1] to logits (N, K).
-        target: the class: an int, a name, or an (n,) integer tensor.
+        model: a module or callable from (N, C, H, W) in [0, 1].
+        target: as for ``saliency``: a class, or a callable from the output to one number a row;
+            not None, since the start is of no class.
         n: how many. The i-th start depends on ``seed`` and i alone.
         size: (C, H, W) of a picture; by default that of the network's own pictures. A generator
             has its own.
@@ -78,6 +79,8 @@ def maximise(
     """
     several = not isinstance(n_steps, int)
     steps = [_at_least(each, 0, "n_steps") for each in (n_steps if several else [n_steps])]
+    if target is None:
+        raise TypeError("target must say what is to rise, a class or a callable, found None")
     if not steps:
         raise ValueError("n_steps is empty: give at least one number")
     n, jitter = at_least_one(n, "n"), _at_least(jitter, 0, "jitter")
@@ -91,7 +94,7 @@ def maximise(
     moved = moved.to(device)
     found = {}
     with evaluation(model), evaluation(parametrisation), noisy_points():
-        classes = resolve_target(model, draw(moved).detach(), target)
+        aims = resolve_target(model, draw(moved).detach(), target)
         rng = torch.Generator().manual_seed(int(seed))
         for step in tqdm(range(max(steps) + 1), disable=not progress, leave=False):
             if step in steps:
@@ -101,10 +104,7 @@ def maximise(
             moved = moved.detach().requires_grad_()
             pixels = draw(moved)
             by = tuple(torch.randint(-jitter, jitter + 1, (2,), generator=rng).tolist())
-            logits = checked_logits(
-                ask(model, pixels.roll(by, (2, 3))), len(pixels), int(classes.max())
-            )
-            score = logits.gather(1, classes[:, None])[:, 0]
+            score = explained_in(ask(model, pixels.roll(by, (2, 3))), aims, n)
             score = score - total_variation * _variation(pixels)
             score = score - norm * (2 * pixels - 1).square().mean((1, 2, 3))
             if prior:

@@ -18,13 +18,12 @@ from torch.nn.modules import module as any_module
 from torch.overrides import TorchFunctionMode
 
 from helpers.attribution.gradients import _NO_GRADIENT, _NOT_FINITE, in_own_dtype, saliency
-from helpers.attribution.targets import resolve_target
+from helpers.attribution.targets import explained_in, resolve_target
 from helpers.checks import choose
 from helpers.evaluate import (
     NotApplicableError,
     ask,
     at_least_float32,
-    checked_logits,
     dtype_for,
     evaluation,
 )
@@ -32,13 +31,13 @@ from helpers.evaluate import (
 ENLARGE = ("bilinear", "nearest", "none")
 
 
-def gradient_x_input(model, pixels, target=None) -> torch.Tensor:
+def gradient_x_input(model, pixels, target=None, *, extra=()) -> torch.Tensor:
     """x ⊙ ∇f(x), signed, in logits (Shrikumar et al. 2016, arXiv:1605.01713): Integrated Gradients
     from black with the single node at its end."""
-    return pixels.detach() * saliency(model, pixels, target)
+    return pixels.detach() * saliency(model, pixels, target, extra=extra)
 
 
-def guided_backprop(model, pixels, target=None) -> torch.Tensor:
+def guided_backprop(model, pixels, target=None, *, extra=()) -> torch.Tensor:
     """The gradient under another backward rule: every ReLU also drops what is negative on its way
     back (Springenberg et al. 2015, arXiv:1412.6806). Signed.
 
@@ -57,15 +56,15 @@ def guided_backprop(model, pixels, target=None) -> torch.Tensor:
     """
     _must_be_open(model, "guided backprop")
     with evaluation(model):
-        target = resolve_target(model, pixels, target)
+        target = resolve_target(model, pixels, target, extra=extra)
         with _GuidedRule(model) as rule:
-            points, logit, between = _one_logit(model, pixels, target)
+            points, logit, between = _one_logit(model, pixels, target, extra)
         rule.check(between)
         (gradient,) = torch.autograd.grad(logit, points)
     return _finished(gradient, pixels)
 
 
-def grad_cam(model, pixels, target=None, *, layer=None, enlarge="bilinear"):
+def grad_cam(model, pixels, target=None, *, layer=None, enlarge="bilinear", extra=()):
     """The channels of a feature map, weighted by their mean gradient, added up, rectified and
     enlarged: which places speak for the class (Selvaraju et al. 2017, arXiv:1610.02391, eq. 1 and
     2). (N, C, H, W), ≥ 0, the same in every channel. For a network that ends in global average
@@ -98,12 +97,12 @@ def grad_cam(model, pixels, target=None, *, layer=None, enlarge="bilinear"):
             pixels,
             enlarge,
         )
-        for values, gradient in _weighed(model, pixels, target, asked, "Grad-CAM")
+        for values, gradient in _weighed(model, pixels, target, asked, "Grad-CAM", extra)
     ]
     return dict(zip(asked, maps, strict=True)) if several else maps[0]
 
 
-def cam(model, pixels, target=None, *, enlarge="bilinear") -> torch.Tensor:
+def cam(model, pixels, target=None, *, enlarge="bilinear", extra=()) -> torch.Tensor:
     """The class activation map (Zhou et al. 2016, arXiv:1512.04150, eq. 2): the channels of the
     last feature map, weighted by the class's weights in the linear layer behind the global average
     pooling. (N, C, H, W), signed, in logits, the same in every channel: the mean of the coarse map
@@ -119,31 +118,32 @@ def cam(model, pixels, target=None, *, enlarge="bilinear") -> torch.Tensor:
             what remains; or as ``grad_cam``.
     """
     choose(enlarge, ENLARGE, "enlarge")
-    ((values, gradient),) = _weighed(model, pixels, target, [None], "CAM")
+    ((values, gradient),) = _weighed(model, pixels, target, [None], "CAM", extra)
     places = values.shape[2] * values.shape[3]
     return _enlarged((places * gradient * values).sum(1, keepdim=True), pixels, enlarge)
 
 
-def guided_grad_cam(model, pixels, target=None, *, layer=None) -> torch.Tensor:
+def guided_grad_cam(model, pixels, target=None, *, layer=None, extra=()) -> torch.Tensor:
     """Guided backprop times Grad-CAM, pixel by pixel: fine lines, and only where Grad-CAM sees the
     class (Selvaraju et al. 2017, arXiv:1610.02391, section 3.2). Signed; arguments and errors are
     those of the two."""
-    return guided_backprop(model, pixels, target) * grad_cam(model, pixels, target, layer=layer)
+    lines = guided_backprop(model, pixels, target, extra=extra)
+    return lines * grad_cam(model, pixels, target, layer=layer, extra=extra)
 
 
-def _weighed(model, pixels, target, layers, method):
+def _weighed(model, pixels, target, layers, method, extra):
     """[(feature maps (N, C, h, w), their gradient)] of each layer, None for the last map."""
     _must_be_open(model, method)
     modules = [_submodule(model, layer) for layer in layers]
     with evaluation(model):
-        target = resolve_target(model, pixels, target)
+        target = resolve_target(model, pixels, target, extra=extra)
         if pixels.ndim != 4:
             raise ValueError(
                 f"{method} needs a convolutional network, which is given pictures (N, C, H, W), "
                 f"found {tuple(pixels.shape)}"
             )
         with _FeatureMaps(model, pixels, modules) as maps:
-            points, logit, between = _one_logit(model, pixels, target)
+            points, logit, between = _one_logit(model, pixels, target, extra)
         found = [
             maps.last(points, logit, between) if module is None else maps.of_the_layer(module)
             for module in modules
@@ -250,12 +250,11 @@ def _must_be_open(model, method):
             )
 
 
-def _one_logit(model, pixels, target):
-    """(the points that the model was given, the sum of the targets' logits, ``_between`` them)."""
+def _one_logit(model, pixels, target, extra=()):
+    """(the points that the model was given, the sum of what is explained, ``_between`` them)."""
     points = (pixels.clone() if pixels.is_inference() else pixels).detach()
     points = points.to(dtype_for(model, points.dtype)).requires_grad_()
-    logits = checked_logits(ask(model, points), len(points), int(target.max()))
-    logit = logits.gather(1, target[:, None]).sum()
+    logit = explained_in(ask(model, points, extra), target, len(points)).sum()
     between = _between(points, logit) if logit.requires_grad else ()
     if not between:
         raise ValueError(_NO_GRADIENT)
@@ -312,7 +311,8 @@ class _Watch(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         output = func(*args, **(kwargs or {}))
-        self.saw(getattr(func, "__name__", "").split(".")[0], args, kwargs or {}, output)
+        if self.inside:  # not what a target makes of the output
+            self.saw(getattr(func, "__name__", "").split(".")[0], args, kwargs or {}, output)
         return output
 
 
@@ -496,6 +496,8 @@ class _FeatureMaps(_Watch):
         why = None
         if user in _PICKS:
             why = "the head is given one place alone, as a class token"
+        elif any(tensor is maps for tensor in _tensors(self.of_modules[-1][1])):
+            why = "the last map is what the model returns"
         elif _between(points, logit, without=maps.grad_fn):
             why = "the logit comes from more than one feature map"
         else:

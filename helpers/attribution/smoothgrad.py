@@ -31,6 +31,7 @@ def smoothgrad(
     clip=False,
     aggregate="mean",
     input_range=(0.0, 1.0),
+    extra=(),
     batch_size=None,
     seed=0,
     progress=False,
@@ -41,10 +42,10 @@ def smoothgrad(
     section 3). The paper takes 10–20 % of the range and n = 50.
 
     Args:
-        model, pixels, target: as for ``saliency``. ``target=None`` is the class predicted for the
-            clean input, for all noisy copies.
+        model, pixels, target, extra: as for ``saliency``. ``target=None`` is the class predicted
+            for the clean input, for all noisy copies.
         attribution: what is smoothed: the input gradient, or any callable (model, pixels, target) →
-            map.
+            map (with ``extra=``, where there is any).
         n_samples: how many noise fields are drawn; several (a list, tuple, range, set or array) are
             taken from one pass over the largest, {count: map}.
         noise: σ as a share of ``input_range``; 0 gives the plain explanation (for the signed
@@ -104,7 +105,7 @@ def smoothgrad(
         )
     found = {}  # count → {label: map}
     with evaluation(model), ThreadPoolExecutor(2) as pool:
-        target = resolve_target(model, pixels, target, batch_size=batch_size)
+        target = resolve_target(model, pixels, target, extra=extra, batch_size=batch_size)
         own, pixels = pixels.dtype, pixels.detach().to(at_least_float32(pixels.dtype))
         scale = float(noise) * (high - low)
         shape, seeds = tuple(pixels.shape[1:]), check_seed(seed, len(pixels))
@@ -133,6 +134,7 @@ def smoothgrad(
             point,
             most * len(signs),
             attribution=attribution,
+            extra=extra,
             batch_size=batch_size,
             progress=progress,
             place=lambda number, row: f"sample {number} (counted from 0) of input {row}",

@@ -145,18 +145,7 @@ def load_images(source="scenes", n=None, *, split="test", seed=0, size=None) -> 
         return _small(source, split, n, seed, size)
     folder = Path(source).expanduser()
     if folder.is_dir():
-        entries = list(_entries(folder, {folder.resolve()}))
-        files = sorted(path for path, why in entries if why is None)
-        said = _passed_over(folder, entries)
-        if not files:
-            raise FileNotFoundError(
-                f"no pictures in the folder {folder}: looked for {', '.join(SUFFIXES)}, in "
-                f"subfolders too{said and '; passed over ' + said}"
-            )
-        if said:
-            warnings.warn(f"passed over in the folder {folder}: {said}", stacklevel=2)
-        inside = [path.relative_to(folder).parts for path, _ in entries if _is_picture(path)]
-        classes = sorted({parts[0] for parts in inside if len(parts) > 1})
+        files, classes = _searched(folder)
         return _from_files(files, n, seed, size, folder, classes)
     if folder.is_file():
         return _from_files([folder], n, seed, size)
@@ -187,6 +176,44 @@ def read_image(file, size=PHOTO_SIZE) -> torch.Tensor:
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
         return _to_tensor(_to_rgb(image), size)
+
+
+def picture_files(folder) -> tuple[list[Path], dict, dict]:
+    """The pictures of a folder and its subfolders, in order, found as by ``load_images`` but not
+    read; and their labels and classes, as in an ``ImageSet``.
+
+    Raises:
+        FileNotFoundError: no such folder, or no pictures in it.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder {folder} (looked in {Path.cwd()})")
+    files, classes = _searched(folder)
+    return files, *_labels_of(files, folder, classes)
+
+
+def why_unreadable(file, error) -> str:
+    """What ``read_image`` met with, in a few words."""
+    if Path(file).is_file() and Path(file).stat().st_size == 0:
+        return "empty file"
+    return type(error).__name__ + (f": {error}" if str(file) not in str(error) else "")
+
+
+def _searched(folder):
+    """(the pictures in a folder, the names of the subfolders that hold some); a warning says what
+    else is there."""
+    entries = list(_entries(folder, {folder.resolve()}))
+    files = sorted(path for path, why in entries if why is None)
+    said = _passed_over(folder, entries)
+    if not files:
+        raise FileNotFoundError(
+            f"no pictures in the folder {folder}: looked for {', '.join(SUFFIXES)}, in "
+            f"subfolders too{said and '; passed over ' + said}"
+        )
+    if said:
+        warnings.warn(f"passed over in the folder {folder}: {said}", stacklevel=3)
+    inside = [path.relative_to(folder).parts for path, _ in entries if _is_picture(path)]
+    return files, sorted({parts[0] for parts in inside if len(parts) > 1})
 
 
 def _open(file):
@@ -300,12 +327,7 @@ def _from_files(files, n, seed, size, root=None, folders=()):
         try:
             pixels.append(read_image(file, size or PHOTO_SIZE))
         except Exception as error:
-            why = (
-                "empty file"
-                if file.stat().st_size == 0
-                else type(error).__name__ + (f": {error}" if str(file) not in str(error) else "")
-            )
-            broken.append(f"{file} ({why})")
+            broken.append(f"{file} ({why_unreadable(file, error)})")
     if broken:
         raise ValueError(
             f"{len(broken)} of {len(files)} files cannot be read as pictures; "

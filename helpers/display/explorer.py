@@ -23,6 +23,7 @@ from helpers.attribution.integrated_gradients import (
     nodes_and_weights,
 )
 from helpers.attribution.smoothgrad import smoothgrad
+from helpers.attribution.targets import explained, repeated
 from helpers.benchmark.images import ImageSet
 from helpers.display.panel import (
     MEANING,
@@ -35,7 +36,7 @@ from helpers.display.panel import (
     shown,
 )
 from helpers.display.plotting import color_limits, reduced
-from helpers.evaluate import evaluation, logits_of, one_class
+from helpers.evaluate import evaluation
 from helpers.noise import DISTRIBUTIONS, noise_fields
 
 SIGNED_AGGREGATES = ("mean", "median", "trimmed_mean")
@@ -225,7 +226,8 @@ def explore_integrated_gradients(
     name = _name(using) if using else "Integrated Gradients"
 
     def tensors(picture, aim):
-        return subject[picture][0], torch.tensor([aim], device=images.pixels.device)
+        one, explained = subject[picture]
+        return one, explained if aim < 0 else torch.tensor([aim], device=one.device)
 
     @lru_cache(maxsize=32)
     def origin(picture, aim, baseline):
@@ -273,12 +275,15 @@ def explore_integrated_gradients(
         )
         row.outline(picture)
         # f(x) − f(x′) as the sum less the gap, so that the three numbers add up as printed.
-        sums = f"sum {total:.3f} = logit of input − of baseline {total - gap:.3f} + gap {gap:.3f}"
+        sums = (
+            f"sum {total:.3f} = {subject.noun} of input − of baseline {total - gap:.3f} + gap "
+            f"{gap:.3f}"
+        )
         used = f"{start}, {plural(steps, 'step')}{' each' if paths > 1 else ''}, "
         used += name if using else f"{rule} rule"
         return (
             row.figure,
-            f"{subject.about(picture, target)} · {used} · {sums} · "
+            f"{subject.about(picture, None if target < 0 else target)} · {used} · {sums} · "
             f"{shown(show, percentile, overlay)}",
             {"map": values[0], "pixels": pixels},
         )
@@ -323,14 +328,14 @@ def explore_path(
     row = PictureRow(images, subject.mask, room=3.1)
     left, bottom, width, height = row.free
     curve = row.add_axes(left + 0.62, bottom + 0.4, width - 0.75, height - 0.4)
-    (rise,) = curve.plot([], [], color="black", linewidth=1.2, label="logit")
+    (rise,) = curve.plot([], [], color="black", linewidth=1.2, label=subject.noun)
     (summed,) = curve.plot(
         [],
         [],
         color="#d55e00",
         linewidth=1.2,
         linestyle="--",
-        label="baseline's logit + sum so far",
+        label=f"baseline's {subject.noun} + sum so far",
     )
     (marker,) = curve.plot([], [], "o", color="black", markersize=5)
     curve.set_xlabel("α, from baseline to input", fontsize=9)
@@ -357,7 +362,7 @@ def explore_path(
         points = torch.cat([torch.lerp(start, one, float(node)) for node in nodes])
         with evaluation(model):
             gradients = torch.cat(list(stream(model, aim, lambda j: points[j : j + 1], n_steps)))
-        logits = one_class(logits_of(model, points), aim.expand(n_steps))
+        logits = explained(model, points, repeated(aim, n_steps))
         slopes = ((one - start) * gradients).flatten(1).sum(1)
         sums = torch.cat(
             [slopes.new_zeros(1), ((slopes[1:] + slopes[:-1]) / 2).cumsum(0) / (n_steps - 1)]
@@ -416,11 +421,13 @@ def explore_path(
         )
         margin = 0.08 * (high - low) or 1.0
         curve.set_ylim(low - margin, high + margin)
-        curve.set_ylabel(f"logit of “{_short(subject.name(subject.targets[picture]))}”", fontsize=9)
+        curve.set_ylabel(
+            f"{subject.noun} of “{_short(subject.name(subject.targets[picture]))}”", fontsize=9
+        )
         at = f"baseline {baseline}, α = {nodes[step]:.3g}"
         risen = (
-            f"logit {logits[step]:.3f} = the baseline's + {logits[step] - logits[0]:.3f}; sum so "
-            f"far {sums[step]:.3f}"
+            f"{subject.noun} {logits[step]:.3f} = the baseline's + "
+            f"{logits[step] - logits[0]:.3f}; sum so far {sums[step]:.3f}"
         )
         scale = shown(show, percentile, overlay, "the whole path's")
         status = f"{subject.about(picture)} · {at} · {risen} · {scale}"
@@ -430,7 +437,7 @@ def explore_path(
         draw,
         strip=strip or {"alpha": (0.0, 0.25, 0.5, 0.75, 1.0)},
         alt="each frame shows a point of the path, the gradient there, the sum so far, and the "
-        "logit along the path",
+        f"{subject.noun} along the path",
         picture=subject.control(),
         baseline=widgets.Dropdown(options=_baselines(), value=baseline, description="baseline"),
         alpha=widgets.FloatSlider(

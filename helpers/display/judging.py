@@ -3,6 +3,7 @@
 import ipywidgets as widgets
 import matplotlib.pyplot as plt
 
+from helpers.attribution.targets import Score, explained
 from helpers.benchmark.images import ImageSet
 from helpers.display.panel import MEANING, Panel, PictureRow, Subject, per_cent, plural
 from helpers.display.plotting import describe, named, show_pixels
@@ -25,15 +26,21 @@ def explore_hiding(model, images: ImageSet, maps, *, target=None, fills=FILLS, s
     def draw(picture, method, hidden, order, fill):
         one, values = subject[picture][0], maps[method][picture : picture + 1]
         left = hide(one, values, hidden, fill=fill, order=order, model=model)
-        says, aim = probabilities(logits_of(model, left))[0], subject.targets[picture]
+        aim = subject.targets[picture]
+        if isinstance(aim, Score):
+            now = f"{float(explained(model, left, subject[picture][1])):.3g}"
+            said = f"{subject.name(aim)}: {now}"
+        else:
+            says = probabilities(logits_of(model, left))[0]
+            now = f"“{subject.name(says.argmax())}”"
+            said = f"probability of “{subject.name(aim)}”: {per_cent(float(says[aim]))}"
         row.picture(0, one[0], "input")
         row.map(1, values, f"{method}\n{MEANING['unsigned']}", show="unsigned")
-        row.picture(2, left[0], f"{per_cent(hidden)} hidden\nnow “{subject.name(says.argmax())}”")
+        row.picture(2, left[0], f"{per_cent(hidden)} hidden\nnow {now}")
         row.outline(picture)
         return row.figure, (
             f"{subject.about(picture)} · {method}, {per_cent(hidden)} of the pixels hidden, "
-            f"{order} first, filled with {fill} · probability of “{subject.name(aim)}”: "
-            f"{per_cent(float(says[aim]))}"
+            f"{order} first, filled with {fill} · {said}"
         )
 
     return Panel(

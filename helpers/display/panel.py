@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from helpers.attribution.gradients import REDUCTIONS
-from helpers.attribution.targets import resolve_target
+from helpers.attribution.targets import ClassScore, Score, resolve_target
 from helpers.display.frames import Frame, cells_of, sheet, slider
 from helpers.display.plotting import (
     COLOURS_SAY,
@@ -354,8 +354,8 @@ class PictureRow:
 class Subject:
     """What a panel explains: pictures, the class of each, and how they are called.
 
-    ``subject[i]`` is picture i, (1, C, H, W), and its class, (1,). ``mask`` is that of the part
-    that the model names, or None.
+    ``subject[i]`` is picture i, (1, C, H, W), and its class, (1,), or ``Score``. ``mask`` is that
+    of the part that the model names, or None; ``noun`` says what the number explained is.
     """
 
     def __init__(self, model, images, target):
@@ -366,6 +366,7 @@ class Subject:
         )
         self.classes = getattr(model, "classes", None)
         self.mask = images.masks.get(getattr(model, "part", None))
+        self.noun = "score" if isinstance(self.targets, Score) else "logit"
 
     def __getitem__(self, picture):
         return self.images.pixels[picture : picture + 1], self.targets[picture : picture + 1]
@@ -376,7 +377,12 @@ class Subject:
         return widgets.Dropdown(options=names, description="picture")
 
     def name(self, label):
-        """What a class is called."""
+        """What a class is called, or a ``Score`` of one picture."""
+        if isinstance(label, Score):
+            name = getattr(label.function, "__name__", "<").strip("_").replace("_", " ")
+            if isinstance(label, ClassScore):
+                return f"{name} of {self.name(label.rows[0])}"
+            return "your target" if name.startswith("<") else name
         return self.classes[int(label)] if self.classes else f"class {int(label)}"
 
     def about(self, picture, label=None):
@@ -386,7 +392,9 @@ class Subject:
 
     def aims(self):
         """picture → [(name and probability, class)]: the one explained, then the most probable, all
-        of them or five of many."""
+        of them or five of many; of a target that is a callable, that alone."""
+        if isinstance(self.targets, Score):
+            return lambda picture: [(self.name(self.targets[picture]), -1)]
         shares = probabilities(logits_of(self.model, self.images.pixels)).cpu()
 
         def of(picture):

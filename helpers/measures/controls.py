@@ -257,11 +257,11 @@ def _reset_of(module):
     return getattr(module, "reset_parameters", getattr(module, "_reset_parameters", None))
 
 
-def _explain_random(model, pixels, target=None, *, attribution, seed):
+def _explain_random(model, pixels, target=None, *, attribution, seed, extra=()):
     with evaluation(model):
-        target = resolve_target(model, pixels, target)
+        target = resolve_target(model, pixels, target, extra=extra)
     ((_, network),) = cascade(model, seed=seed, layers=[""])
-    return attribution(network, pixels, target)
+    return attribution(network, pixels, target, **({"extra": extra} if extra else {}))
 
 
 def _generator(picture, seed):

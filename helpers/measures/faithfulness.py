@@ -14,7 +14,7 @@ from scipy import sparse
 
 from helpers.attribution.gradients import saliency
 from helpers.attribution.integrated_gradients import make_baseline
-from helpers.attribution.targets import resolve_target
+from helpers.attribution.targets import Score, explained, resolve_target
 from helpers.checks import at_least_one, check_seed, choose
 from helpers.evaluate import (
     at_least_float32,
@@ -36,14 +36,24 @@ FRACTIONS = tuple(i / 20 for i in range(21))
 
 class HidingCurves(NamedTuple):
     """``retained`` (N, F) bool, whether the network still says the target, and ``probability`` (N,
-    F), the target's softmax, or the sigmoid of a network with one logit."""
+    F), the target's softmax, or the sigmoid of a network with one logit. Of a target that is a
+    callable, None and what it makes of the output."""
 
-    retained: torch.Tensor
+    retained: torch.Tensor | None
     probability: torch.Tensor
 
 
 def hide(
-    pixels, maps, fraction, *, fill="mean", order="lowest", seed=0, model=None, target=None
+    pixels,
+    maps,
+    fraction,
+    *,
+    fill="mean",
+    order="lowest",
+    seed=0,
+    model=None,
+    target=None,
+    extra=(),
 ) -> torch.Tensor:
     """The pictures with a share of their pixels replaced, those of the lowest or the highest
     unsigned relevance.
@@ -58,28 +68,42 @@ def hide(
         order: "lowest" or "highest". Ties are broken by chance, from ``seed``, so a constant map
             hides random pixels.
         seed: of the ties and of "noise"; an int, the same for all pictures, or N of them.
-        model, target: needed for the fill "adversarial" alone.
+        model, target, extra: needed for the fill "adversarial" alone.
     """
     check_maps(maps, pixels)
-    fill, positions = _fill(fill, model, pixels, target, seed), _positions(maps, seed)
+    fill, positions = _fill(fill, model, pixels, target, seed, extra), _positions(maps, seed)
     return _replaced(pixels, fill, positions, fraction, choose(order, ORDERS, "order"), seed)
 
 
 def hiding_curves(
-    model, pixels, maps, fractions=FRACTIONS, *, order="lowest", fill="mean", target=None, seed=0
+    model,
+    pixels,
+    maps,
+    fractions=FRACTIONS,
+    *,
+    order="lowest",
+    fill="mean",
+    target=None,
+    seed=0,
+    extra=(),
 ) -> HidingCurves:
     """What the network says as ever more pixels are hidden: both curves from the same passes, one a
     fraction.
 
     Args: as ``hide``; ``fractions`` F shares in [0, 1]; ``target`` the label, by default what the
-        network says unhidden. A network with one logit is asked about what that logit stands for:
+        network says unhidden, or a callable, as for ``saliency``; ``extra``, further arguments of
+        the model. A network with one logit is asked about what that logit stands for:
         its sigmoid, and whether it is above ½.
 
     Raises:
         ValueError: besides ``hide``'s: no fractions; a network that returns probabilities instead
             of logits (``retained_accuracy`` takes it), or NaN.
     """
-    logits, target = _logits_hidden(model, pixels, maps, fractions, order, fill, target, seed)
+    hidden, target = _hidden(model, pixels, maps, fractions, order, fill, target, seed, extra)
+    if isinstance(target, Score):
+        asked = [explained(model, points, target, extra=extra) for points in hidden]
+        return HidingCurves(None, torch.stack(asked, 1))
+    logits = _logits(model, hidden, target, extra)
     rows = probabilities(logits).unbind(1)
     return HidingCurves(
         says(logits, target[:, None]), torch.stack([one_class(row, target) for row in rows], 1)
@@ -87,38 +111,63 @@ def hiding_curves(
 
 
 def retained_accuracy(
-    model, pixels, maps, fractions, *, order="lowest", fill="mean", target=None, seed=0
+    model, pixels, maps, fractions, *, order="lowest", fill="mean", target=None, seed=0, extra=()
 ) -> torch.Tensor:
     """Whether the network still says the label when a share of the pixels is hidden, (N, F) bool.
     Args: ``hiding_curves``.
 
     With ``order="lowest"`` a good map keeps the label (what it calls unimportant is), with
     "highest" it loses it.
+
+    Raises:
+        TypeError: the target is a callable, which names no label.
     """
-    logits, target = _logits_hidden(model, pixels, maps, fractions, order, fill, target, seed)
-    return says(logits, target[:, None])
+    hidden, target = _hidden(model, pixels, maps, fractions, order, fill, target, seed, extra)
+    if isinstance(target, Score):
+        raise TypeError(
+            "whether the network still says a label needs a class as target, found a callable: "
+            "hiding_curves, deletion and insertion take one"
+        )
+    return says(_logits(model, hidden, target, extra), target[:, None])
 
 
 def deletion(
-    model, pixels, maps, *, fractions=FRACTIONS, fill="mean", target=None, seed=0
+    model, pixels, maps, *, fractions=FRACTIONS, fill="mean", target=None, seed=0, extra=()
 ) -> torch.Tensor:
-    """The mean probability of the target while the most relevant pixels are hidden first,
-    (N,), in [0, 1]; lower is better (Petsiuk et al. 2018, arXiv:1806.07421, algorithm 1; they fill
-    with grey). Args: ``hiding_curves``."""
+    """The mean probability of the target, or what a callable makes of the output, while the most
+    relevant pixels are hidden first, (N,), in [0, 1]; lower is better (Petsiuk et al. 2018,
+    arXiv:1806.07421, algorithm 1; they fill with grey). Args: ``hiding_curves``."""
     curves = hiding_curves(
-        model, pixels, maps, fractions, order="highest", fill=fill, target=target, seed=seed
+        model,
+        pixels,
+        maps,
+        fractions,
+        order="highest",
+        fill=fill,
+        target=target,
+        seed=seed,
+        extra=extra,
     )
     return curve_area(fractions, curves.probability)
 
 
 def insertion(
-    model, pixels, maps, *, fractions=FRACTIONS, fill="blur", target=None, seed=0
+    model, pixels, maps, *, fractions=FRACTIONS, fill="blur", target=None, seed=0, extra=()
 ) -> torch.Tensor:
-    """The mean probability of the target while the most relevant pixels are put back first into a
-    picture of fill, (N,), in [0, 1]; higher is better (Petsiuk et al. 2018, as ``deletion``; they
-    blur). The same as hiding the least relevant first, read backwards. Args: ``hiding_curves``."""
+    """The mean probability of the target, or what a callable makes of the output, while the most
+    relevant pixels are put back first into a picture of fill, (N,), in [0, 1]; higher is better
+    (Petsiuk et al. 2018, as ``deletion``; they blur). The same as hiding the least relevant first,
+    read backwards. Args: ``hiding_curves``."""
     curves = hiding_curves(
-        model, pixels, maps, fractions, order="lowest", fill=fill, target=target, seed=seed
+        model,
+        pixels,
+        maps,
+        fractions,
+        order="lowest",
+        fill=fill,
+        target=target,
+        seed=seed,
+        extra=extra,
     )
     return curve_area(fractions, curves.probability)
 
@@ -147,6 +196,7 @@ def infidelity(
     baseline=None,
     normalize=True,
     seed=0,
+    extra=(),
 ) -> torch.Tensor:
     """How badly a map foretells what noise does to the logit, (N,), in squared logits, ≥ 0 (Yeh et
     al. 2019, arXiv:1901.09392, definition 2.1): E_I [(β I·A − (f(x) − f(x − I)))²] over normal
@@ -174,9 +224,9 @@ def infidelity(
         )
     if not 0 < noise < float("inf"):
         raise ValueError(f"noise must be greater than 0, found {noise!r}")
-    target, pixels = resolve_target(model, pixels, target), pixels.detach()
+    target, pixels = resolve_target(model, pixels, target, extra=extra), pixels.detach()
     if baseline is not None:
-        factor = pixels - make_baseline(baseline, model, pixels, target, seed=seed)
+        factor = pixels - make_baseline(baseline, model, pixels, target, seed=seed, extra=extra)
         maps = torch.where(factor == 0, 0, maps / torch.where(factor == 0, 1, factor).double())
     fields = _fields(pixels, seed, 3, lambda rng, shape: noise * rng.standard_normal(shape))
 
@@ -189,7 +239,7 @@ def infidelity(
         return clean if points.equal(pixels) else _logit(points)
 
     def _logit(points):
-        return one_class(logits_of(model, points), target).double()
+        return explained(model, points, target, extra=extra).double()
 
     clean = _logit(pixels)
     # One field a call, for all pictures: what a picture gets then depends on (seed, number) alone.
@@ -207,7 +257,7 @@ def infidelity(
 
 
 def max_sensitivity(
-    model, pixels, target=None, *, attribution=saliency, radius=0.02, n_samples=10, seed=0
+    model, pixels, target=None, *, attribution=saliency, radius=0.02, n_samples=10, seed=0, extra=()
 ) -> torch.Tensor:
     """How far a map moves when the input hardly does, (N,), ≥ 0 (Yeh et al. 2019, arXiv:1901.09392,
     definition 2.2, over the size of the map as in captum): max over δ of ‖A(x + δ) − A(x)‖₂ /
@@ -215,8 +265,8 @@ def max_sensitivity(
         size: nan.
 
     Args:
-        attribution: any callable (model, pixels, target) → map. The target is fixed on the clean
-            input.
+        attribution: any callable (model, pixels, target) → map (with ``extra=``, where there is
+            any). The target is fixed on the clean input.
         radius: δ is uniform in ±radius at each value; x + δ is not clipped.
         seed: an int, the same n_samples of δ for all pictures, or N of them.
     """
@@ -225,14 +275,17 @@ def max_sensitivity(
     if not 0 < radius < float("inf"):
         raise ValueError(f"radius must be greater than 0, found {radius!r}")
     with evaluation(model):
-        target, pixels = resolve_target(model, pixels, target), pixels.detach()
+        target, pixels = resolve_target(model, pixels, target, extra=extra), pixels.detach()
+    given = {"extra": extra} if extra else {}
     fields = _fields(pixels, seed, 4, lambda rng, shape: rng.uniform(-radius, radius, shape))
     sizes = []
 
     def explain(points):
         (points,) = points if isinstance(points, tuple) else (points,)
         with torch.enable_grad():
-            maps = attribution(model, points, target).detach().double()  # norms are of squares
+            maps = (
+                attribution(model, points, target, **given).detach().double()
+            )  # norms are of squares
         if not torch.isfinite(maps).all():
             raise ValueError("the maps hold NaN or infinite values")
         sizes.append(maps.flatten(1).norm(dim=1))
@@ -251,20 +304,24 @@ def max_sensitivity(
     return torch.where(sizes[0] == 0, torch.nan, moved).to(at_least_float32(pixels.dtype))
 
 
-def _logits_hidden(model, pixels, maps, fractions, order, fill, target, seed):
-    """The logits (N, F, K) with each share hidden, and the target (N,)."""
+def _hidden(model, pixels, maps, fractions, order, fill, target, seed, extra):
+    """The pictures with each share hidden, one share after the other, and the target, resolved."""
     check_maps(maps, pixels)
     choose(order, ORDERS, "order")
-    target = resolve_target(model, pixels, target)
-    fill, positions = _fill(fill, model, pixels, target, seed), _positions(maps, seed)
-    logits = [
-        logits_of(model, _replaced(pixels.detach(), fill, positions, share, order, seed))
-        for share in fractions
-    ]
-    if not logits:
+    fractions = list(fractions)
+    if not fractions:
         raise ValueError("fractions must name at least one share of the pixels, found none")
-    check_classes(0, int(target.max()), logits[0].shape[1])
-    return torch.stack(logits, 1), target
+    target = resolve_target(model, pixels, target, extra=extra)
+    fill, positions = _fill(fill, model, pixels, target, seed, extra), _positions(maps, seed)
+    pixels = pixels.detach()
+    return (_replaced(pixels, fill, positions, each, order, seed) for each in fractions), target
+
+
+def _logits(model, hidden, target, extra):
+    """The logits (N, F, K) of F batches of pictures."""
+    logits = torch.stack([logits_of(model, points, extra=extra) for points in hidden], 1)
+    check_classes(0, int(target.max()), logits.shape[2])
+    return logits
 
 
 def _positions(maps, seed):
@@ -280,11 +337,11 @@ def _positions(maps, seed):
     return torch.from_numpy(order.argsort(1).reshape(len(maps), *maps.shape[2:]))
 
 
-def _fill(fill, model, pixels, target, seed):
+def _fill(fill, model, pixels, target, seed, extra):
     """The picture of fill, or IMPUTED, which is made anew of what each share leaves."""
     if isinstance(fill, str) and fill == IMPUTED:
         return fill
-    return make_baseline(fill, model, pixels, target, seed=seed)
+    return make_baseline(fill, model, pixels, target, seed=seed, extra=extra)
 
 
 def _replaced(pixels, fill, positions, fraction, order, seed):

@@ -164,3 +164,11 @@ def test_what_makes_no_sense_is_an_error(arguments, message):
 def test_a_logit_that_is_not_finite_is_an_error():
     with pytest.raises(ValueError, match="finite"):
         maximise(Weighted(torch.full(SIZE, torch.inf)), 0, size=SIZE, n_steps=1)
+
+
+def test_a_callable_rises_and_no_target_is_an_error():
+    model, channel = Weighted(), (lambda logits: -logits[:, 0])
+    found = maximise(model, channel, size=SIZE, n_steps=2)
+    assert found.allclose(maximise(model, 1, size=SIZE, n_steps=2))
+    with pytest.raises(TypeError, match="None"):
+        maximise(model, None, size=SIZE, n_steps=2)

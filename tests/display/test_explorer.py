@@ -28,6 +28,7 @@ from helpers.attribution.integrated_gradients import (
     make_baseline,
 )
 from helpers.attribution.smoothgrad import smoothgrad
+from helpers.attribution.targets import probability
 from helpers.benchmark.images import ImageSet, load_images
 from helpers.benchmark.models import Classifier, load_model
 from helpers.display import panel as panels
@@ -37,6 +38,7 @@ from helpers.display.explorer import (
     explore_path,
     explore_smoothgrad,
 )
+from helpers.display.judging import explore_hiding
 from helpers.evaluate import logits_of
 from helpers.noise import DISTRIBUTIONS
 
@@ -787,3 +789,35 @@ def test_on_photographs_a_move_takes_little_beside_25_gradients(name, photograph
     }
     assert median(new) < 3, new
     assert max(free.values()) < 0.15, free
+
+
+# --- a target that is no class
+
+
+def of_both(logits):
+    return logits[:, 0] + logits[:, 1]
+
+
+@pytest.mark.parametrize(
+    ("target", "called"),
+    [
+        (probability("star"), "probability of star"),
+        (of_both, "of both"),
+        (lambda logits: logits[:, 0], "your target"),
+    ],
+)
+def test_every_panel_takes_a_callable_and_says_what_it_explains(target, called):
+    model, images = load_model("scenes"), load_images("scenes", 2)
+    maps = saliency(model, images.pixels, target)
+    for panel, names in (
+        (explore_maps(model, images, target=target, n_samples=2), ""),
+        (explore_smoothgrad(model, images, target=target, n_samples=2), ""),
+        (explore_integrated_gradients(model, images, target=target), "score of input"),
+        (explore_path(model, images, target=target, n_steps=5), "score "),
+        (explore_hiding(model, images, {"gradient": maps}, target=target), f"{called}: "),
+    ):
+        panel.controls["picture"].value = 1
+        assert f"why “{called}”" in panel.status.value and names in panel.status.value
+    panel = explore_maps(model, images, target=target, n_samples=2)
+    panel.controls["method"].value = "gradient"
+    torch.testing.assert_close(panel._kept["map"], maps[0])

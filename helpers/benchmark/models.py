@@ -139,7 +139,8 @@ def load_model(name="scenes", *, seed=0, device=None) -> Classifier:
         default ImageNet weights, or of timm, e.g. ``"timm/convnext_atto"``. Those come through the
         library's own loading: from ``$TORCH_HOME`` or ``$HF_HOME`` where they lie there already,
         else by download.
-    seed: the training seed, 0, 1 or 2, of ``"scenes"`` and ``"scenes-letters"``; of all others 0.
+    seed: the training seed, 0, 1 or 2, of an embedded network that is shipped with several (see
+        ``training_seeds``); of all others 0.
 
     Raises:
         ValueError: unknown name or seed, or a weights file that fails its checksum.

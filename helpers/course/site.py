@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import sys
+from itertools import islice
 from pathlib import Path
 
 import nbformat
@@ -269,14 +270,16 @@ def _card(entry, file, read, error, source):
         f'<a href="_sources/notebooks/{file}" download>Notebook file</a>',
     ]
     lines = ["::::{container} notebook", ""]
-    picture = next(_pictures(notebook), None)
-    if picture:
+    # the second: the first of most shows the same photograph
+    pictures = list(islice(_pictures(notebook), 2))
+    if pictures:
+        picture = pictures[-1]
         name = f"{entry.name}.thumbnail.png"
         with Image.open(io.BytesIO(picture[0])) as image, written_whole(source / name) as whole:
             image = image.convert("RGB")
             image.thumbnail(_THUMBNAIL)
             image.quantize(128).save(whole, "PNG", optimize=True)  # half the weight
-        alt = picture[1] or f"The first figure of the notebook that asks: {entry.question}"
+        alt = picture[1] or f"A figure of the notebook that asks: {entry.question}"
         lines += [f"![{re.sub(r'([][])', '', alt)}]({name})", ""]
     lines += [
         f"### {html.escape(entry.question, quote=False)}",

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import secrets
+import stat
 import sys
 import tempfile
 import threading
@@ -26,8 +27,15 @@ from helpers.course.grading.book import summary, update_marks, write_grades
 from helpers.course.grading.course import HELPERS, copy_course
 from helpers.course.grading.handed_in import handed_in
 from helpers.course.grading.pages import student_file, write_overview, write_student
+from helpers.course.grading.reading import MOST_BYTES
 from helpers.course.grading.sandbox import Limits, isolation
-from helpers.course.grading.score import BY_HAND, Setting, grade_notebook
+from helpers.course.grading.score import (
+    BY_HAND,
+    Setting,
+    empty_record,
+    grade_notebook,
+    not_run,
+)
 from helpers.course.grading.tasks import Given
 from helpers.files import written_whole
 
@@ -39,6 +47,10 @@ _WARNING = (
     "unprivileged user namespaces "
     "(util-linux: unshare, setpriv, prlimit), or in a throw-away virtual machine."
 )
+
+
+class CannotGrade(RuntimeError):
+    """This machine or this course would give everybody wrong grades, so nobody gets any."""
 
 
 def grade(
@@ -65,6 +77,9 @@ def grade(
 
     Returns:
         student → ``book.summary``.
+
+    Raises:
+        CannotGrade: the solved edition does not get full points here.
     """
     sources = {
         name: Path(sources, f"{name}.ipynb")
@@ -119,8 +134,7 @@ def _grade_all(students, sources, out, setting, workers):
         for name, source in sources.items():
             path = files.get(name, [None])[0]
             kept = out / "records" / student_file(student) / f"{name}.json"
-            content = b"" if path is None or path.is_symlink() else path.read_bytes()
-            key = _hash(version, str(path is None), content, source.read_bytes())
+            key = _hash(version, _content(path), source.read_bytes())
             record = _kept(kept, key)
             if record is None:
                 todo.append((student, name, path, source, kept, key, len(files.get(name, ()))))
@@ -128,6 +142,7 @@ def _grade_all(students, sources, out, setting, workers):
                 records[student][name] = record
     if not todo:
         return records
+    _solved_first({source for _, _, _, source, *_ in todo}, setting)
     slots, interrupted = list(range(workers)), threading.Event()
 
     def one(student, name, path, source, kept, key, n_files):
@@ -137,10 +152,8 @@ def _grade_all(students, sources, out, setting, workers):
         except (
             Exception
         ) as error:  # a flaw of ours must not cost the others their grades, nor this one a silent 0
-            record = grade_notebook(None, source, setting)
-            record["problem"] = (
-                f"the grader itself failed, grade by hand: {type(error).__name__}: {error}"
-            )
+            said = f"the grader itself failed, grade by hand: {type(error).__name__}: {error}"
+            record = not_run(empty_record(), name, said)
         finally:
             slots.append(slot)
         if n_files > 1:
@@ -165,6 +178,46 @@ def _grade_all(students, sources, out, setting, workers):
         raise
     pool.shutdown()
     return {student: {name: own[name] for name in sources} for student, own in records.items()}
+
+
+_full = set()  # settings and notebooks of which the solved edition has got full points
+
+
+def _solved_first(sources, setting):
+    """Grade the solved edition within the same walls, before anybody else: what it does not get
+    here, nobody could.
+
+    Raises:
+        CannotGrade.
+    """
+    for source in sorted(sources):
+        key = (source.read_bytes(), setting.given.seed, setting.isolated, setting.limits)
+        if key in _full:
+            continue
+        record = grade_notebook(source, source, setting)
+        if failed := [task for task in record["tasks"] if task["earned"] != task["points"]]:
+            why = "; ".join(
+                f"{task['name']} {task['earned'] or 0} of {task['points']} points: "
+                f"{next(check['reason'] for check in task['checks'] if check['reason'])}"
+                for task in failed
+            )
+            raise CannotGrade(
+                f"nobody was graded: here the solved edition itself, {source}, loses points ({why}"
+                f"{'; ' + record['errors'][0] if record['errors'] else ''})"
+            )
+        _full.add(key)
+
+
+def _content(path):
+    """What tells one state of a submitted file from another; nothing but plain files is opened, and
+    none that is too large to be graded."""
+    if path is None:
+        return "missing"
+    about = path.lstat()
+    if not stat.S_ISREG(about.st_mode) or about.st_size > MOST_BYTES:
+        return f"{about.st_mode} {about.st_size} {about.st_mtime_ns}"
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def _kept(path, key):
@@ -242,6 +295,8 @@ def main(arguments=None):
             seed=arguments.seed,
             workers=arguments.workers,
         )
+    except (CannotGrade, ValueError) as error:
+        parser.exit(1, f"{error}\n")
     except KeyboardInterrupt:
         print(
             "\nInterrupted: what was graded is kept; run the same command to go on.",
@@ -249,8 +304,14 @@ def main(arguments=None):
         )
         os._exit(130)  # the processes at work end with this one
     waiting = sum(each["waiting"] for each in summaries.values())
+    not_graded = sum(each["not_graded"] for each in summaries.values())
     print(
         f"{len(summaries)} submissions graded; {waiting} marks are yours to give, in "
         f"{arguments.out / 'marks.csv'}; "
         f"open {arguments.out / 'index.html'}"
     )
+    if not_graded:
+        print(
+            f"{not_graded} notebooks could NOT be graded: see the problems there", file=sys.stderr
+        )
+    return 1 if not_graded else 0

@@ -80,15 +80,22 @@ def summary(student, records, marks, notebooks) -> dict:
     """What one student's records and marks add up to.
 
     Returns:
-        {"notebooks": name → {"automatic", "by_hand", "points"}, "totals": assignment → (earned,
-        of), "waiting": marks that nobody gave yet, "missing": names of notebooks not handed in,
-        "problems": [text]}
+        {"notebooks": name → {"automatic", "by_hand", "earned", "points"}, "totals": assignment →
+        (earned, of), "waiting": marks that nobody gave yet, "not_graded": notebooks, "missing":
+        names of notebooks not handed in, "problems": [text]}; what was not graded earned None.
     """
     missing = [name for name in notebooks if records[name]["problem"] == NOT_HANDED_IN]
-    result = {"notebooks": {}, "waiting": 0, "missing": missing, "problems": []}
+    result = {
+        "notebooks": {},
+        "waiting": 0,
+        "not_graded": 0,
+        "missing": missing,
+        "problems": [],
+    }
     for name in notebooks:
         record = records[name]
-        automatic, by_hand = sum(task["earned"] for task in record["tasks"]), 0
+        open_tasks = [task for task in record["tasks"] if task["earned"] is None]
+        automatic, by_hand = sum(task["earned"] or 0 for task in record["tasks"]), 0
         for item in record["by_hand"] if record["problem"] is None else ():
             mark, wrong = mark_of(marks, student, name, item)
             by_hand += mark or 0
@@ -99,18 +106,30 @@ def summary(student, records, marks, notebooks) -> dict:
             result["problems"].append(f"{name}: {record['problem']}")
         elif n_errors := len(record["errors"]):
             result["problems"].append(f"{name}: errors in {n_errors} cell{'s' * (n_errors > 1)}")
+        if open_tasks and not record["problem"]:
+            why = {task["checks"][0]["reason"] for task in open_tasks}
+            which = ", ".join(task["name"] for task in open_tasks)
+            result["problems"].append(f"{name}: not graded: {which}: {'; '.join(sorted(why))}")
+        result["not_graded"] += bool(open_tasks)
         result["notebooks"][name] = {
-            "automatic": automatic,
+            "automatic": None if open_tasks else automatic,
             "by_hand": by_hand,
+            "earned": None if open_tasks else automatic + by_hand,
             "points": points_of(name),
         }
     result["totals"] = {}
     for assignment, names in ASSIGNMENTS.items():
         own = [result["notebooks"][name] for name in names if name in notebooks]
         if own:
-            earned = sum(each["automatic"] + each["by_hand"] for each in own)
-            result["totals"][assignment] = (earned, sum(each["points"] for each in own))
+            earned = [each["earned"] for each in own]
+            known = None if None in earned else sum(earned)
+            result["totals"][assignment] = (known, sum(each["points"] for each in own))
     return result
+
+
+def number(earned, unknown=""):
+    """Points as text; ``unknown`` where nobody knows them yet."""
+    return unknown if earned is None else f"{earned:g}"
 
 
 def write_grades(path, summaries):
@@ -130,8 +149,8 @@ def write_grades(path, summaries):
     rows = [
         [
             student,
-            *(f"{one['automatic'] + one['by_hand']:g}" for one in total["notebooks"].values()),
-            *(f"{earned:g}" for earned, _ in total["totals"].values()),
+            *(number(one["earned"]) for one in total["notebooks"].values()),
+            *(number(earned) for earned, _ in total["totals"].values()),
             total["waiting"],
             ", ".join(total["missing"]),
             "; ".join(total["problems"]),

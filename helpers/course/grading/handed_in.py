@@ -5,12 +5,8 @@ from pathlib import Path
 
 import nbformat
 
-from helpers.course.grading.repair import (
-    BadNotebook,
-    cell_id,
-    is_solution,
-    read_notebook,
-)
+from helpers.course.grading.reading import BadNotebook, read_notebook
+from helpers.course.grading.repair import is_solution
 
 
 def handed_in(folder, sources) -> dict[str, dict[str, list[Path]]]:
@@ -61,7 +57,7 @@ def _which(path, ids):
     if named := [name for name in ids if name in path.stem]:
         return max(named, key=len)
     try:
-        own = {cell_id(cell) for cell in read_notebook(path).cells}
+        own = {name for cell in read_notebook(path) for name in cell.names}
     except BadNotebook:
         return next(iter(ids)) if len(ids) == 1 else ""
     shared = {name: len(own & theirs) for name, theirs in ids.items()}

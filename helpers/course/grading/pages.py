@@ -12,7 +12,7 @@ import nbformat
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
-from helpers.course.grading.book import mark_of
+from helpers.course.grading.book import mark_of, number
 from helpers.course.grading.score import (
     BY_HAND,
     NOT_HANDED_IN,
@@ -24,6 +24,7 @@ from helpers.files import written_whole
 _ENVIRONMENT = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True
 )
+_ENVIRONMENT.filters["points"] = lambda earned: number(earned, "not graded")
 _PNG = "iVBORw0KGgo"  # how one begins in base64
 _markdown = mistune.create_markdown(escape=True, plugins=["table"])
 
@@ -88,6 +89,8 @@ def _tasks(records):
     for own in records.values():
         for name, record in own.items():
             for task in record["tasks"] if record["problem"] != NOT_HANDED_IN else ():
+                if task["earned"] is None:
+                    continue
                 by_task.setdefault((name, task["name"], task["points"]), []).append(task)
     lines = []
     for (notebook, name, points), tasks in sorted(

@@ -11,12 +11,8 @@ import nbformat
 
 from helpers.course import syllabus
 from helpers.course.grading import tasks_ig, tasks_smoothgrad
-from helpers.course.grading.repair import (
-    BadNotebook,
-    is_solution,
-    read_notebook,
-    repair,
-)
+from helpers.course.grading.reading import BadNotebook, read_notebook
+from helpers.course.grading.repair import is_solution, repair
 from helpers.course.grading.sandbox import Limits
 from helpers.course.grading.session import Died, Session
 from helpers.course.grading.tasks import Given, Task, arguments
@@ -38,9 +34,11 @@ ASSIGNMENTS = {
 }
 ASSIGNMENTS = {group: names for group, names in ASSIGNMENTS.items() if names}
 NOT_HANDED_IN = "it was not handed in"
-ATTEMPTS = (
-    4  # processes for one notebook: a cell or function that kills one is left out of the next
-)
+NOT_GRADED = "not graded"  # what a check says that the grader did not manage to run
+ATTEMPTS = 4
+"""Processes for one notebook: a cell or function that kills one is left out of the next, and in the
+last, all cells that no task needs."""
+_LEFT_OUT = (None, "the cells that no task and no mark needs", "the cells that no task needs")
 
 
 @dataclass
@@ -76,22 +74,8 @@ def worth(task):
     return replace(task, points=points, judge=judge)
 
 
-def grade_notebook(path, source, setting, *, slot=0) -> dict:
-    """The record of one notebook of a submission, JSON values only.
-
-    Args:
-        path: the submission's notebook, or None where there is none.
-        source: the source notebook's path.
-        setting: a ``Setting``.
-
-    Returns:
-        {"problem": why nothing could be executed, or None; "tasks": [{"name", "points", "earned",
-        "checks": [{"text", "points", "earned", "reason"}]}]; "by_hand": [{"name", "points", "ids",
-            "words"}]; "cells": id → {"error", "text", "pictures"};
-        "errors", "remarks": [text]; "seconds": {"start", "notebook", "total"}; "peak": bytes}
-    """
-    name = Path(source).stem
-    record = {
+def empty_record():
+    return {
         "problem": None,
         "tasks": [],
         "by_hand": [],
@@ -101,18 +85,42 @@ def grade_notebook(path, source, setting, *, slot=0) -> dict:
         "seconds": {},
         "peak": 0,
     }
+
+
+def not_run(record, notebook, problem):
+    """The record of a notebook of which nothing could be executed: 0 points where it was not handed
+    in, else none that anybody knows."""
+    outcome = lost if problem == NOT_HANDED_IN else not_graded
+    record["problem"] = problem
+    record["tasks"] = [outcome(task, problem) for task in tasks_of(notebook)]
+    record["by_hand"] = [
+        {"name": what, "points": points, "ids": [], "words": ""}
+        for what, points in BY_HAND[notebook]
+    ]
+    return record
+
+
+def grade_notebook(path, source, setting, *, slot=0) -> dict:
+    """The record of one notebook of a submission, JSON values only.
+
+    Args:
+        path: the submission's notebook, or None where there is none.
+        source: the source notebook's path.
+        setting: a ``Setting``.
+
+    Returns:
+        {"problem": why nothing could be executed, or None; "tasks": [{"name", "points", "earned"
+        (None: not graded), "checks": [{"text", "points", "earned", "reason"}]}]; "by_hand":
+        [{"name", "points", "ids", "words"}]; "cells": id → {"error", "text", "pictures"};
+        "errors", "remarks": [text]; "seconds": {"start", "notebook", "total"}; "peak": bytes}
+    """
+    name, record = Path(source).stem, empty_record()
     try:
         if path is None:
             raise BadNotebook(NOT_HANDED_IN)
         repaired = repair(read_notebook(path), nbformat.read(source, as_version=4), seed=7)
     except BadNotebook as error:
-        record["problem"] = str(error)
-        record["tasks"] = [lost(task, str(error)) for task in tasks_of(name)]
-        record["by_hand"] = [
-            {"name": what, "points": points, "ids": [], "words": ""}
-            for what, points in BY_HAND[name]
-        ]
-        return record
+        return not_run(record, name, str(error))
     record["remarks"] = repaired.remarks
     record["by_hand"] = _by_hand(name, source, repaired)
     begun = time.monotonic()
@@ -136,13 +144,16 @@ def grade_notebook(path, source, setting, *, slot=0) -> dict:
 
 def _execute(record, repaired, tasks, setting, slot):
     """Run and score, in as many processes as it takes, each without what killed the one before."""
-    fatal, done = {}, {}
+    fatal, done, level, why = {}, {}, 0, None
+    parts = (None, repaired.for_marks, repaired.for_tasks)
     code = [
         {"id": cell["id"], "source": cell["source"]}
         for cell in repaired.cells
         if cell["kind"] == "code"
     ]
-    for _ in range(ATTEMPTS):
+    names = {task.name for task in tasks}
+    for attempt in range(ATTEMPTS):
+        level = 2 if attempt == ATTEMPTS - 1 else level
         session = Session(
             setting.course,
             setting.given.network,
@@ -154,33 +165,44 @@ def _execute(record, repaired, tasks, setting, slot):
         with session:
             try:
                 cells = [
-                    cell if cell["id"] not in fatal else {**cell, "source": ""} for cell in code
+                    cell if cell["id"] not in fatal else {**cell, "source": ""}
+                    for cell in code
+                    if level == 0 or cell["id"] in parts[level]
                 ]
-                record["cells"] = session.run(cells, sliders="sliders" not in fatal)
+                session.run(cells, sliders="sliders" not in fatal and level == 0)
                 for task in tasks:
                     if task.name not in done:
                         done[task.name] = _judge(task, setting.given, session, fatal.get(task.name))
                 break
             except Died as end:
-                fatal[end.during] = str(end)
+                why = str(end)
+                if session.sandbox.spent and level < 2:
+                    level += 1
+                    record["remarks"].append(f"{why}; it was run again without {_LEFT_OUT[level]}")
+                else:
+                    fatal[end.during] = why
             finally:
+                # what an earlier process showed of a cell stays where this one has nothing
+                record["cells"] |= session.results
                 record["peak"] = max(record["peak"], session.sandbox.peak)
                 for what, seconds in session.seconds.items():
                     record["seconds"][what] = record["seconds"].get(what, 0) + seconds
-        if end_of_line := next(
-            (during for during in ("the start", "the end") if during in fatal), None
-        ):
-            fatal = {**fatal, "all": fatal[end_of_line]}
+        if ends := {"the start", "the end"} & fatal.keys():
+            fatal["all"] = fatal[ends.pop()]
             break
     else:
-        fatal["all"] = (
-            f"its process died {ATTEMPTS} times, the last time because {list(fatal.values())[-1]}"
-        )
+        fatal["all"] = f"its process died {ATTEMPTS} times, the last time because {why}"
     for name, reason in fatal.items():
-        if name not in ("all", *(task.name for task in tasks)):
+        if name not in names | {"all"}:
             record["cells"][name] = {"error": reason, "text": "", "pictures": []}
     record["tasks"] = [
-        done.get(task.name) or lost(task, fatal.get("all", "not reached")) for task in tasks
+        done.get(task.name)
+        or (
+            lost(task, fatal[task.name])
+            if task.name in fatal
+            else not_graded(task, fatal.get("all", "not reached"))
+        )
+        for task in tasks
     ]
 
 
@@ -208,13 +230,10 @@ def _judge(task, given, session, killed):
         raise
     except Exception as error:  # a form of answer that the judge did not foresee
         where = traceback.extract_tb(error.__traceback__)[-1]
-        reason = (
+        return not_graded(
+            task,
             f"the answer could not be scored: {type(error).__name__}: {str(error)[:300]} "
-            f"({where.name})"
-        )
-        rest = task.points - sum(check["points"] for check in record["checks"])
-        record["checks"].append(
-            {"text": "the remaining checks", "points": rest, "earned": 0, "reason": reason}
+            f"({where.name})",
         )
     reasons = {check["reason"] for check in record["checks"]}
     if len(reasons) == 1 and None not in reasons:
@@ -227,6 +246,12 @@ def lost(task, reason):
     """The record of a task that earned nothing, for one reason."""
     checks = [{"text": "all checks", "points": task.points, "earned": 0, "reason": reason}]
     return {"name": task.name, "points": task.points, "earned": 0, "checks": checks}
+
+
+def not_graded(task, reason):
+    """The record of a task that the grader did not manage to judge: a person has to look."""
+    checks = [{"text": NOT_GRADED, "points": task.points, "earned": None, "reason": reason}]
+    return {"name": task.name, "points": task.points, "earned": None, "checks": checks}
 
 
 def by_hand_cells(source):

@@ -39,6 +39,8 @@ class Session:
         self.started = time.monotonic()
         self.seconds = {}
         """What took how long: "start" (interpreter and imports), "notebook"."""
+        self.results = {}
+        """id (or "sliders") → {"error", "text", "pictures"} of the cells that ran."""
         self.sandbox = Sandbox(course, command, self.limits, isolated=isolated, slot=slot)
         self._during, self._received = "the start", 0
 
@@ -49,8 +51,7 @@ class Session:
         self.sandbox.close()
 
     def run(self, cells, *, sliders=True) -> dict[str, dict]:
-        """Execute the cells, and move their sliders: id (or "sliders") → {"error", "text",
-        "pictures"}.
+        """Execute the cells, and move their sliders; ``results``.
 
         Raises:
             Died: ``during`` is then the id of the cell at work.
@@ -58,16 +59,16 @@ class Session:
         self._send({"cells": cells, "sliders": sliders, "seconds": self.limits.cell})
         self._expect("imported")
         self.seconds["start"] = time.monotonic() - self.started
-        begun, results = time.monotonic(), {}
+        begun = time.monotonic()
         for name in [*(cell["id"] for cell in cells), *(["sliders"] if sliders else [])]:
             self._during = name
             self._expect("begins")
             told, _ = self._expect("cell")
-            results[name] = _plain(told)
+            self.results[name] = _plain(told)
         self._during = "the end"
         self._expect("ready")
         self.seconds["notebook"] = time.monotonic() - begun
-        return results
+        return self.results
 
     def call(self, function, arguments, blocked=()) -> Answer:
         """Call the student's function. ``arguments``: pairs (kind, value), as ``tasks.arguments``

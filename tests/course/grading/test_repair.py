@@ -15,7 +15,7 @@ from helpers.course.grading.repair import needed, profile
         ("for b in range(3):\n    print(b)", []),
         ("b = 1\nprint(b)", []),
         ("print(maybe)", ["first maybe", "imports", "a", "maybe"]),
-        ("%magic\nprint(b)", []),  # no plain Python: executed, and nothing is known of what it uses
+        ("%magic\nprint(b)", ["imports", "a", "b again"]),
     ],
 )
 def test_what_no_mark_depends_on_is_not_executed(last, executed):

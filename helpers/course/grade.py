@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import stat
 import sys
 import tempfile
@@ -25,7 +26,7 @@ from tqdm import tqdm
 
 from helpers.course.grading.book import summary, update_marks, write_grades
 from helpers.course.grading.course import HELPERS, copy_course
-from helpers.course.grading.handed_in import handed_in
+from helpers.course.grading.handed_in import handed_in, readable
 from helpers.course.grading.pages import student_file, write_overview, write_student
 from helpers.course.grading.reading import MOST_BYTES
 from helpers.course.grading.sandbox import Limits, isolation
@@ -63,10 +64,12 @@ def grade(
     workers=None,
     isolated=None,
     limits=None,
+    roster=None,
 ) -> dict:
     """Grade a folder of submissions into the folder ``out``.
 
     Args:
+        roster: the path of students.csv, as ``handed_in`` reads it.
         sources: the folder of source notebooks; what it does not hold is not graded.
         only: names of the notebooks to grade; None for all that anybody handed in.
         seed: of the pictures and the network that functions are judged on; by default drawn once
@@ -89,7 +92,8 @@ def grade(
     sources = {name: path for name, path in sources.items() if only is None or name in only}
     if not sources:
         raise ValueError(f"no source notebook to grade against; known: {', '.join(BY_HAND)}")
-    students, out = handed_in(submissions, sources.values()), Path(out)
+    out = Path(out)
+    students = handed_in(submissions, sources.values(), students=roster, out=out)
     if only is None:  # what nobody handed in was not asked for yet
         sources = {
             name: path
@@ -100,7 +104,8 @@ def grade(
     isolated = isolation() == "namespaces" if isolated is None else isolated
     workers = workers or os.cpu_count() or 1
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory(prefix="grading-") as folder:
+    _sweep()
+    with tempfile.TemporaryDirectory(prefix=f"{_WORKING}{os.getpid()}-") as folder:
         course = Path(folder, "course")
         copy_course(course, sandbox=True)
         Path(folder).chmod(0o755)
@@ -114,9 +119,18 @@ def grade(
     for before, student, after in zip(
         [None, *students], students, [*list(students)[1:], None], strict=False
     ):
-        write_student(
-            out, student, records[student], sources, marks, summaries[student], before, after
-        )
+        try:
+            whole = {name: _whole(out, student, name) for name in sources}
+            files = {
+                name: students[student][name][0] for name in sources if students[student].get(name)
+            }
+            write_student(
+                out, student, whole, sources, marks, summaries[student], before, after, files
+            )
+        except Exception as error:  # costs this page, and no other
+            said = f"its page could not be written: {type(error).__name__}: {error}"
+            summaries[student]["problems"].append(said)
+            print(f"{student}: {said}", file=sys.stderr)
     write_grades(out / "grades.csv", summaries)
     write_overview(out, records, summaries, isolated)
     return summaries
@@ -133,13 +147,13 @@ def _grade_all(students, sources, out, setting, workers):
     for student, files in students.items():
         for name, source in sources.items():
             path = files.get(name, [None])[0]
-            kept = out / "records" / student_file(student) / f"{name}.json"
+            kept = _record_file(out, student, name)
             key = _hash(version, _content(path), source.read_bytes())
             record = _kept(kept, key)
             if record is None:
                 todo.append((student, name, path, source, kept, key, len(files.get(name, ()))))
             else:
-                records[student][name] = record
+                records[student][name] = _slim(record)
     if not todo:
         return records
     _solved_first({source for _, _, _, source, *_ in todo}, setting)
@@ -156,13 +170,15 @@ def _grade_all(students, sources, out, setting, workers):
             record = not_run(empty_record(), name, said)
         finally:
             slots.append(slot)
+        record["remarks"] += students[student].remarks if path is not None else []
         if n_files > 1:
-            record["remarks"].append(f"{n_files} files may be this notebook; {path.name} was taken")
+            taken = readable(path.name)
+            record["remarks"].append(f"{n_files} files may be this notebook; {taken} was taken")
         if interrupted.is_set():  # what it ran in is being taken down
             return None
         with written_whole(kept) as whole:
             whole.write_text(json.dumps({"key": key, "record": record}), encoding="utf-8")
-        return student, name, record
+        return student, name, _slim(record)
 
     pool = ThreadPoolExecutor(workers)
     futures = [pool.submit(one, *work) for work in todo]
@@ -220,6 +236,32 @@ def _content(path):
         return hashlib.file_digest(file, "sha256").digest()
 
 
+def _record_file(out, student, notebook):
+    return out / "records" / student_file(student) / f"{notebook}.json"
+
+
+def _whole(out, student, notebook):
+    """A record with its pictures, which are kept in files alone: a course's would fill memory."""
+    text = _record_file(out, student, notebook).read_text(encoding="utf-8")
+    return json.loads(text)["record"]
+
+
+def _slim(record):
+    cells = {name: {**told, "pictures": []} for name, told in record["cells"].items()}
+    return {**record, "cells": cells}
+
+
+_WORKING = "grading-"
+
+
+def _sweep():
+    """Remove the working folders of graders that were killed."""
+    for path in Path(tempfile.gettempdir()).glob(f"{_WORKING}*-*"):
+        pid = path.name.removeprefix(_WORKING).partition("-")[0]
+        if pid.isdigit() and not path.is_symlink() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(path, ignore_errors=True)
+
+
 def _kept(path, key):
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
@@ -253,7 +295,7 @@ def main(arguments=None):
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("submissions", type=Path, help="the folder of submissions")
+    parser.add_argument("submissions", type=Path, help="the folder of submissions, or a zip of it")
     parser.add_argument("--out", type=Path, required=True, help="the folder for grades and pages")
     parser.add_argument(
         "--notebooks",
@@ -277,11 +319,21 @@ def main(arguments=None):
         "--workers", type=int, help="how many at a time (default: one for each processor)"
     )
     parser.add_argument(
+        "--students",
+        type=Path,
+        metavar="FILE",
+        help="a table: pattern of a folder's or file's name, student, id, email, group, extension "
+        "(days); default: students.csv among the submissions",
+    )
+    parser.add_argument(
         "--require-isolation", action="store_true", help="refuse to run without namespaces"
     )
     arguments = parser.parse_args(arguments)
-    if not arguments.submissions.is_dir():
+    if not arguments.submissions.exists():
         parser.error(f"no such folder: {arguments.submissions}")
+    beside = arguments.submissions / "students.csv"
+    if arguments.students is None and beside.is_file():
+        arguments.students = beside
     if isolation() != "namespaces":
         if arguments.require_isolation:
             parser.error(_WARNING.removeprefix("WARNING: "))
@@ -294,6 +346,7 @@ def main(arguments=None):
             only=arguments.only,
             seed=arguments.seed,
             workers=arguments.workers,
+            roster=arguments.students,
         )
     except (CannotGrade, ValueError) as error:
         parser.exit(1, f"{error}\n")

@@ -2,15 +2,17 @@
 
 import base64
 import hashlib
+import os
 import re
 from collections import Counter
 from functools import cache
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import mistune
 import nbformat
 from jinja2 import Environment, FileSystemLoader
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from helpers.course.grading.book import mark_of, number
 from helpers.course.grading.score import (
@@ -25,7 +27,6 @@ _ENVIRONMENT = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True
 )
 _ENVIRONMENT.filters["points"] = lambda earned: number(earned, "not graded")
-_PNG = "iVBORw0KGgo"  # how one begins in base64
 _markdown = mistune.create_markdown(escape=True, plugins=["table"])
 
 
@@ -40,8 +41,11 @@ def student_file(student) -> str:
     )
 
 
-def write_student(out, student, records, sources, marks, total, before=None, after=None):
-    """students/NAME.html. ``before``, ``after``: the students whose pages it links to."""
+def write_student(
+    out, student, records, sources, marks, total, before=None, after=None, files=None
+):
+    """students/NAME.html. ``before``, ``after``: the students whose pages it links to; ``files``:
+    notebook → the file that was graded."""
     shown = {}
     for name, record in records.items():
         items = [
@@ -54,10 +58,17 @@ def write_student(out, student, records, sources, marks, total, before=None, aft
             }
             for item, ours in zip(record["by_hand"], _ours(out, name, sources[name]), strict=True)
         ]
-        shown[name] = {**record, "by_hand": items}
-    link = [other and (other, f"{student_file(other)}.html") for other in (before, after)]
+        file = (files or {}).get(name)
+        link = file and quote(os.fsencode(os.path.relpath(file.resolve(), Path(out, "students"))))
+        shown[name] = {**record, "by_hand": items, "link": link}
+    linked = [other and (other, f"{student_file(other)}.html") for other in (before, after)]
     page = _ENVIRONMENT.get_template("student.html").render(
-        title=student, student=student, records=shown, total=total, before=link[0], after=link[1]
+        title=student,
+        student=student,
+        records=shown,
+        total=total,
+        before=linked[0],
+        after=linked[1],
     )
     _write(Path(out) / "students" / f"{student_file(student)}.html", page)
 
@@ -122,18 +133,28 @@ def _tasks(records):
 def _theirs(item, record):
     """The student's words and pictures for one mark."""
     cells = [record["cells"].get(name, {}) for name in item["ids"]]
-    pictures = [
-        picture
-        for told in cells
-        for picture in told.get("pictures", [])
-        if picture.startswith(_PNG)
-    ]
+    pictures = [picture for told in cells for picture in told.get("pictures", [])]
     errors = [told["error"] for told in cells if told.get("error")]
     errors = [
         "it is not written yet" if error == "NotImplementedError" else error for error in errors
     ]
     why = errors[0] if errors else "the cell is empty" if item["ids"] else "the cell is missing"
-    return {"pictures": pictures, "words_html": Markup(_markdown(item["words"])), "why": why}
+    words = Markup(_student_markdown(item["words"], item.get("attachments", {})))
+    return {"pictures": pictures, "words_html": words, "why": why}
+
+
+def _student_markdown(text, attachments):
+    """A student's words as HTML, their pictures only where they were pasted into the notebook: an
+    address could be that of ours, or of another student's."""
+
+    class Pasted(mistune.HTMLRenderer):
+        def image(self, text, url, title=None):
+            shown = attachments.get(unquote(url).removeprefix("attachment:"))
+            if shown is None:
+                return f"[a picture that is not in the notebook: {escape(text)}]"
+            return f'<img alt="{escape(text)}" src="{escape(shown)}">'
+
+    return mistune.create_markdown(renderer=Pasted(escape=True), plugins=["table"])(text)
 
 
 @cache

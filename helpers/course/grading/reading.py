@@ -15,6 +15,8 @@ MOST_BYTES = 128 * 2**20  # of a notebook file; its outputs, which nobody needs 
 MOST_MEMORY, MOST_SECONDS = 1536 * 2**20, 20  # of the process that reads it
 MOST_SOURCE = 4 * 2**20  # characters of all that it hands on: sources, and pictures pasted in words
 MOST_CELLS = 5000
+PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml")
+"""What an <img> shows, and runs nothing of."""
 
 
 class BadNotebook(ValueError):
@@ -41,10 +43,11 @@ def read_notebook(path) -> list[Cell]:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _NO_LINK)
     except OSError as error:
         raise BadNotebook(f"not a plain file ({error.strerror})") from None
+    about = os.fstat(handle)
+    if not stat.S_ISREG(about.st_mode):
+        os.close(handle)
+        raise BadNotebook("not a plain file")
     with open(handle, "rb") as file:
-        about = os.fstat(handle)
-        if not stat.S_ISREG(about.st_mode):
-            raise BadNotebook("not a plain file")
         if about.st_size > MOST_BYTES:
             raise BadNotebook(
                 f"{about.st_size / 2**20:.0f} MiB: more than {MOST_BYTES / 2**20:.0f}"
@@ -105,7 +108,7 @@ def _cell(cell):
             _text(str(name)): f"data:{kind};base64,{''.join(data)}"
             for name, forms in (pasted.items() if isinstance(pasted, dict) else ())
             for kind, data in forms.items()
-            if kind in ("image/png", "image/jpeg", "image/gif", "image/svg+xml")
+            if kind in PICTURES
         },
     }
 

@@ -1,6 +1,7 @@
 """From a notebook to a record: repaired, executed, each task's function called and scored, whatever
 happens on the way."""
 
+import json
 import time
 import traceback
 from dataclasses import dataclass, replace
@@ -34,6 +35,7 @@ ASSIGNMENTS = {
 }
 ASSIGNMENTS = {group: names for group, names in ASSIGNMENTS.items() if names}
 NOT_HANDED_IN = "it was not handed in"
+MOST_WORDS = 20_000  # characters, that a person marks
 NOT_GRADED = "not graded"  # what a check says that the grader did not manage to run
 ATTEMPTS = 4
 """Processes for one notebook: a cell or function that kills one is left out of the next, and in the
@@ -139,7 +141,8 @@ def grade_notebook(path, source, setting, *, slot=0) -> dict:
     }
     for name in record["cells"].keys() - shown:
         record["cells"][name]["pictures"] = []
-    return record
+    # a record is written to files, and no file holds half a character
+    return json.loads(json.dumps(record, ensure_ascii=False).encode("utf-8", "replace"))
 
 
 def _execute(record, repaired, tasks, setting, slot):
@@ -270,10 +273,17 @@ def _by_hand(name, source, repaired):
     for number, (what, points) in enumerate(BY_HAND[name]):
         cell = cells[number] if number < len(cells) else None
         ids = [own["id"] for own in repaired.cells if cell is not None and own["of"] == cell.id]
+        shown = [own for own in repaired.cells if own["id"] in ids]
         words = [
-            own["source"]
-            for own in repaired.cells
-            if own["id"] in ids and own["kind"] == "markdown"
+            own["source"] if own["kind"] != "code" else f"```python\n{own['source']}\n```"
+            for own in shown
+            if own["kind"] != "code" or cell.cell_type == "markdown"
         ]
-        items.append({"name": what, "points": points, "ids": ids, "words": "\n\n".join(words)})
+        words = "\n\n".join(words)
+        if len(words) > MOST_WORDS:
+            words = words[:MOST_WORDS] + f"\n\n[cut off here, of {len(words)} characters]"
+        pasted = {name: url for own in shown for name, url in own["attachments"].items()}
+        items.append(
+            {"name": what, "points": points, "ids": ids, "words": words, "attachments": pasted}
+        )
     return items

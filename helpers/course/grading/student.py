@@ -16,7 +16,7 @@ import torch
 
 from helpers.course.grading.cells import Cells
 from helpers.course.grading.remote import RemoteModel, blocked, packed, said
-from helpers.course.grading.wire import receive, send
+from helpers.course.grading.wire import LIMIT, receive, send
 
 
 class OutOfTime(BaseException):
@@ -40,12 +40,12 @@ class Line:
 
     def hear(self):
         with self._whole():
-            return receive(self._incoming)
+            return receive(self._incoming, LIMIT)
 
     def ask(self, message, arrays):
         with self._whole():
             send(self._outgoing, message, arrays)
-            return receive(self._incoming)
+            return receive(self._incoming, LIMIT)
 
     @contextmanager
     def clock(self, seconds):
@@ -101,6 +101,13 @@ def call(line, cells, request, arrays):
         return {"raised": said(error)}, {}
 
 
+def report(told):
+    """(message, arrays) that say what a cell showed."""
+    pictures = told.pop("pictures")
+    arrays = {str(i): np.frombuffer(data, np.uint8) for i, (_, data) in enumerate(pictures)}
+    return {"cell": told, "kinds": [kind for kind, _ in pictures]}, arrays
+
+
 def main():
     line = Line()
     torch.set_num_threads(1)
@@ -109,10 +116,10 @@ def main():
     line.tell({"imported": True})
     for cell in start["cells"]:
         line.tell({"begins": cell["id"]})
-        line.tell({"cell": cell["id"], **cells.run(cell["source"])})
+        line.tell(*report(cells.run(cell["source"])))
     if start["sliders"]:
         line.tell({"begins": "sliders"})
-        line.tell({"cell": "sliders", **cells.move_sliders()})
+        line.tell(*report(cells.move_sliders()))
     line.tell({"ready": True})
     while True:
         try:

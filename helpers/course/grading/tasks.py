@@ -254,10 +254,8 @@ def keys(answer, expected) -> str | None:
             f"{'an array' if answer.kind == 'array' else 'a ' + answer.kind}"
         )
     if set(answer.arrays) != set(map(str, expected)):
-        return (
-            f"keys {', '.join(sorted(answer.arrays))}, where {', '.join(map(str, expected))} were "
-            "expected"
-        )
+        found = ", ".join(sorted(answer.arrays))[:300]
+        return f"keys {found}, where {', '.join(map(str, expected))} were expected"
     return None
 
 

@@ -14,7 +14,7 @@ from helpers.course.grading.score import empty_record, not_run
 def test_where_python_is_hidden_nobody_is_graded(tmp_path, source, monkeypatch):
     submission(source, tmp_path / "in" / "ada" / f"{NAME}.ipynb")
     monkeypatch.setattr(sandbox, "_visible", lambda: ([], []))
-    with pytest.raises(CannotGrade, match="nobody was graded.*my_gradient 0 of 4"):
+    with pytest.raises(CannotGrade, match=r"nobody was graded.*my_gradient 0 of 4"):
         grade(tmp_path / "in", tmp_path / "out", sources=source.parent, seed=SEED + 1)
     assert not (tmp_path / "out" / "grades.csv").exists()
 

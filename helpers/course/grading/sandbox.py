@@ -25,6 +25,7 @@ from functools import cache
 from pathlib import Path
 
 from helpers.course.grading.processes import family, look
+from helpers.course.grading.remote import SECONDS
 
 FILES = 20_000  # and folders, that one process may make: each costs the kernel memory
 GRACE = 5  # CPU seconds beyond ``cell``, for the process to stop by itself
@@ -59,7 +60,7 @@ class Limits:
 
     A busy machine makes nothing idle: what waits for a processor is not asleep."""
 
-    cell: float = 15
+    cell: float = SECONDS
     idle: float = 20
     wall: float = 900
     cpu: int = 120

@@ -175,7 +175,11 @@ def _execute(record, repaired, tasks, setting, slot):
                 session.run(cells, sliders="sliders" not in fatal and level == 0)
                 for task in tasks:
                     if task.name not in done:
-                        done[task.name] = _judge(task, setting.given, session, fatal.get(task.name))
+                        failed = [
+                            each for each in done if done[each]["earned"] != done[each]["points"]
+                        ]
+                        killed = fatal.get(task.name)
+                        done[task.name] = _judge(task, setting.given, session, killed, failed)
                 break
             except Died as end:
                 why = str(end)
@@ -198,6 +202,7 @@ def _execute(record, repaired, tasks, setting, slot):
     for name, reason in fatal.items():
         if name not in names | {"all"}:
             record["cells"][name] = {"error": reason, "text": "", "pictures": []}
+    record["remarks"] += [told.pop("remark") for told in done.values() if "remark" in told]
     record["tasks"] = [
         done.get(task.name)
         or (
@@ -209,15 +214,31 @@ def _execute(record, repaired, tasks, setting, slot):
     ]
 
 
-def _judge(task, given, session, killed):
+def _judge(task, given, session, killed, earlier=()):
     """The record of one task. A process that dies in it costs the task its points, and no other:
-    Died is raised once, and in the next process ``killed`` says how that went."""
+    Died is raised once, and in the next process ``killed`` says how that went.
+
+    earlier: names of functions that lost points before. Where this one builds on them it is judged
+    again on right ones, so that a mistake costs its points once.
+    """
     if killed:
         return lost(task, killed)
+    record = _asked(task, given, session, {})
+    instead = {name: source for name, source in task.instead.items() if name in earlier}
+    if instead and record["earned"] is not None and record["earned"] < task.points:
+        again = _asked(task, given, session, instead)
+        if (again["earned"] or 0) > record["earned"]:
+            said = f"judged with the package's {', '.join(instead)}, whose mistake costs once"
+            return again | {"remark": f"{task.name} was {said}"}
+    return record
+
+
+def _asked(task, given, session, instead):
+    """The record of one task, its function asked once."""
     record = {"name": task.name, "points": task.points, "earned": 0, "checks": []}
 
     def call(*values):
-        return session.call(task.name, arguments(values), task.blocked)
+        return session.call(task.name, arguments(values), task.permits, instead)
 
     try:
         for points, text, reason in task.judge(given, call):

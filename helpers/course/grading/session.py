@@ -76,9 +76,10 @@ class Session:
         self.seconds["notebook"] = time.monotonic() - begun
         return self.results
 
-    def call(self, function, arguments, blocked=()) -> Answer:
+    def call(self, function, arguments, permits=(), instead=None) -> Answer:
         """Call the student's function. ``arguments``: pairs (kind, value), as ``tasks.arguments``
-        makes them.
+        makes them; ``permits``: as for ``guard.guarded``; ``instead``: functions of the notebook,
+        name → source, that stand there meanwhile.
 
         Raises:
             Died.
@@ -93,7 +94,8 @@ class Session:
         request = {
             "call": function,
             "arguments": told,
-            "blocked": list(blocked),
+            "permits": list(permits),
+            "instead": instead or {},
             "seconds": self.limits.cell,
         }
         self._send(request, arrays)

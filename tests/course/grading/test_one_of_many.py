@@ -20,7 +20,7 @@ from helpers.course.grading.tasks import Given
 from helpers.course.grading.wire import WireError, receive, send
 
 NAMES = ", ".join(f"a{i}" for i in range(60_000))
-PARTS = "x = f'" + "{NAME}" * 200_000 + "'"
+PARTS = "x = f'" + "{1}{SOLO}" * 100_000 + "'"
 
 
 def test_a_long_cell_costs_the_grader_no_time():
@@ -130,7 +130,7 @@ ODD = {
     "surrogate words": ({"observation": "half \ud800 a letter"}, 12, "half ?"),
     "surrogate error": (after("raise ValueError('\\ud800')"), 4, "ValueError"),
     "names": (after(f"def unused(): return {NAMES}"), 12, ""),
-    "parts": (after(PARTS), 12, ""),
+    "parts": (after("SOLO = 2\n" + PARTS), 12, ""),
     "asks much": (
         inside("model(torch.zeros(1, 3, 1024, 1024, dtype=torch.uint8))"),
         4,

@@ -41,14 +41,15 @@ class NoSandbox:
 
         return nullcontext()
 
-    def call(self, function, values, blocked):
+    def call(self, function, values, permits, instead=None):
         self.answer, arrays, told = Answer(), {}, []
         for number, (kind, value) in enumerate(values):
             if kind in ("tensor", "array"):
                 arrays[str(number)] = np.ascontiguousarray(value)
                 value = str(number)
             told.append((kind, self.facts if kind == "model" else value))
-        request = {"call": function, "arguments": told, "blocked": blocked, "seconds": 10}
+        request = {"call": function, "arguments": told, "permits": permits, "seconds": 10}
+        request["instead"] = instead or {}
         message, returned = call(self, SimpleNamespace(namespace=self.namespace), request, arrays)
         self.answer.problem = message.get("raised")
         self.answer.kind, self.answer.arrays = message.get("returned", "array"), returned
@@ -59,7 +60,7 @@ def judged(given, task, namespace):
     """{check: reason or None} and the points earned."""
     session = NoSandbox(given, namespace)
     checks = list(
-        task.judge(given, lambda *values: session.call(task.name, arguments(values), task.blocked))
+        task.judge(given, lambda *values: session.call(task.name, arguments(values), task.permits))
     )
     assert sum(points for points, _, _ in checks) == task.points
     return {text: reason for _, text, reason in checks}, sum(
@@ -81,7 +82,7 @@ def test_a_result_written_down_earns_nothing(given, task):
     session = NoSandbox(other, right())
 
     def noted(*values):
-        answer = session.call(task.name, arguments(values), task.blocked)
+        answer = session.call(task.name, arguments(values), task.permits)
         answers.append(answer.arrays if answer.kind == "dict" else [*answer.arrays.values()])
         return answer
 
@@ -417,5 +418,5 @@ def test_the_course_may_give_a_task_other_points(given, monkeypatch):
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 def test_the_package_goes_on_where_a_student_has_not_arrived(given, task):
     """A notebook's stand-in answers as a right solution does, calls apart that it may not make."""
-    found = examine(replace(task, blocked=()), task.helper, seed=given.seed)
+    found = examine(replace(task, permits=None), task.helper, seed=given.seed)
     assert not [reason for _, _, reason in found if reason]

@@ -31,7 +31,7 @@ LINES = {
     "measures": 1400,
     "studies": 1800,
     "display": 2720,
-    "course": 4700,
+    "course": 5950,
     "ground": 540,
 }
 COURSE_SHARE = 0.40

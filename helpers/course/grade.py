@@ -12,6 +12,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -21,13 +22,20 @@ import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+import nbformat
 import torch
 from tqdm import tqdm
 
+from helpers.course import syllabus
 from helpers.course.grading.book import summary, update_marks, write_grades
 from helpers.course.grading.course import HELPERS, copy_course
 from helpers.course.grading.handed_in import handed_in, readable
-from helpers.course.grading.pages import student_file, write_overview, write_student
+from helpers.course.grading.pages import (
+    student_file,
+    write_feedback,
+    write_overview,
+    write_student,
+)
 from helpers.course.grading.reading import MOST_BYTES
 from helpers.course.grading.sandbox import Limits, isolation
 from helpers.course.grading.score import (
@@ -37,6 +45,8 @@ from helpers.course.grading.score import (
     grade_notebook,
     not_run,
 )
+from helpers.course.grading.similarity import alike
+from helpers.course.grading.tables import write_csv
 from helpers.course.grading.tasks import Given
 from helpers.files import written_whole
 
@@ -65,11 +75,16 @@ def grade(
     isolated=None,
     limits=None,
     roster=None,
+    anonymous=False,
+    markers=(),
 ) -> dict:
     """Grade a folder of submissions into the folder ``out``.
 
     Args:
         roster: the path of students.csv, as ``handed_in`` reads it.
+        anonymous: whether marks.csv and the pages that a marker reads call students by a code, of
+            which names.csv says whose it is.
+        markers: names of those among whom marks.csv shares the students.
         sources: the folder of source notebooks; what it does not hold is not graded.
         only: names of the notebooks to grade; None for all that anybody handed in.
         seed: of the pictures and the network that functions are judged on; by default drawn once
@@ -112,28 +127,71 @@ def grade(
         setting = Setting(course, Given(_seed(out, seed)), isolated, limits or Limits())
         setting.given.prepare()
         records = _grade_all(students, sources, out, setting, workers)
-    marks = update_marks(out / "marks.csv", records)
+    shown = _code(setting.given.seed) if anonymous else str
+    if anonymous:
+        write_csv(
+            out / "names.csv", ("code", "student"), [(shown(name), name) for name in students]
+        )
+    marks, notes = update_marks(out / "marks.csv", records, shown=shown, markers=markers)
     summaries = {
-        student: summary(student, records[student], marks, sources) for student in students
+        student: summary(
+            student,
+            records[student],
+            marks,
+            sources,
+            handed=handed,
+            lateness=syllabus.lateness(),
+        )
+        for student, handed in students.items()
     }
-    for before, student, after in zip(
-        [None, *students], students, [*list(students)[1:], None], strict=False
-    ):
+    notes += _similar(out, records, sources)
+    for pages in ("students", "feedback"):  # of those who are gone too
+        shutil.rmtree(out / pages, ignore_errors=True)
+    order = sorted(students, key=shown) if anonymous else list(students)
+    for before, student, after in zip([None, *order], order, [*order[1:], None], strict=False):
         try:
             whole = {name: _whole(out, student, name) for name in sources}
             files = {
-                name: students[student][name][0] for name in sources if students[student].get(name)
+                name: students[student][name][0]
+                for name in sources
+                if students[student].get(name) and not anonymous
             }
+            total = summaries[student]
             write_student(
-                out, student, whole, sources, marks, summaries[student], before, after, files
+                out, student, whole, sources, marks, total, before, after, files, shown=shown
             )
+            write_feedback(out, student, whole, marks, total)
         except Exception as error:  # costs this page, and no other
             said = f"its page could not be written: {type(error).__name__}: {error}"
             summaries[student]["problems"].append(said)
             print(f"{student}: {said}", file=sys.stderr)
-    write_grades(out / "grades.csv", summaries)
-    write_overview(out, records, summaries, isolated)
+    write_grades(out, summaries)
+    write_overview(out, records, {name: summaries[name] for name in order}, isolated, notes, shown)
+    for note in notes:
+        print(note, file=sys.stderr)
     return summaries
+
+
+def _code(seed):
+    """A student's name → a code that says nothing of it, for those who mark."""
+    return lambda student: f"s-{_hash(str(seed), student)[:6]}"
+
+
+def _similar(out, records, sources):
+    """Write similarity.csv; what to know of it."""
+    functions = {
+        student: {
+            task: text for record in own.values() for task, text in record["functions"].items()
+        }
+        for student, own in records.items()
+    }
+    ours = {}
+    for source in sources.values():
+        for cell in nbformat.read(source, as_version=4).cells:
+            ours |= dict.fromkeys(re.findall(r"^def (\w+)", cell.source, re.M), cell.source)
+    found = alike(functions, ours)
+    write_csv(out / "similarity.csv", ("alike", "task", "student", "student"), found)
+    return [f"{len(found)} pairs of functions are alike: similarity.csv"] if found else []
 
 
 def _grade_all(students, sources, out, setting, workers):
@@ -326,6 +384,14 @@ def main(arguments=None):
         "(days); default: students.csv among the submissions",
     )
     parser.add_argument(
+        "--anonymous",
+        action="store_true",
+        help="call students by a code wherever marks are given; names.csv says whose it is",
+    )
+    parser.add_argument(
+        "--markers", nargs="+", default=[], metavar="NAME", help="share the marks among these"
+    )
+    parser.add_argument(
         "--require-isolation", action="store_true", help="refuse to run without namespaces"
     )
     arguments = parser.parse_args(arguments)
@@ -347,6 +413,8 @@ def main(arguments=None):
             seed=arguments.seed,
             workers=arguments.workers,
             roster=arguments.students,
+            anonymous=arguments.anonymous,
+            markers=arguments.markers,
         )
     except (CannotGrade, ValueError) as error:
         parser.exit(1, f"{error}\n")

@@ -15,6 +15,7 @@ import nbformat
 
 from helpers.course.grading.reading import MOST_BYTES, BadNotebook, read_notebook
 from helpers.course.grading.repair import is_solution
+from helpers.course.grading.tables import read_table
 
 MOST_ENTRIES, DEEPEST = 10_000, 8  # files and folders looked at in one student's folder, levels
 MOST_UNPACKED = 2**30  # bytes of one archive
@@ -115,8 +116,6 @@ def readable(name) -> str:
 def _roster(path):
     if path is None:
         return []
-    from helpers.course.grading.book import read_table
-
     rows = read_table(path, ("pattern",))
     for row in rows:
         if row.get("extension") and not re.fullmatch(r"\d+", row["extension"]):

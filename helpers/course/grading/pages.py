@@ -14,7 +14,7 @@ import nbformat
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup, escape
 
-from helpers.course.grading.book import mark_of, number
+from helpers.course.grading.book import changed, mark_of, number
 from helpers.course.grading.score import (
     BY_HAND,
     NOT_HANDED_IN,
@@ -42,41 +42,63 @@ def student_file(student) -> str:
 
 
 def write_student(
-    out, student, records, sources, marks, total, before=None, after=None, files=None
+    out, student, records, sources, marks, total, before=None, after=None, files=None, *, shown=str
 ):
     """students/NAME.html. ``before``, ``after``: the students whose pages it links to; ``files``:
-    notebook → the file that was graded."""
-    shown = {}
+    notebook → the file that was graded; ``shown``: a student's name → how the page calls him."""
+    pages = {}
     for name, record in records.items():
         items = [
-            {
-                **item,
-                **_theirs(item, record),
-                "mark": mark_of(marks, student, name, item)[0],
-                "remark": marks.get((student, name, item["name"]), {}).get("remark", ""),
-                "ours": ours,
-            }
+            {**_marked(item, student, name, record, marks), **_theirs(item, record), "ours": ours}
             for item, ours in zip(record["by_hand"], _ours(out, name, sources[name]), strict=True)
         ]
         file = (files or {}).get(name)
         link = file and quote(os.fsencode(os.path.relpath(file.resolve(), Path(out, "students"))))
-        shown[name] = {**record, "by_hand": items, "link": link}
-    linked = [other and (other, f"{student_file(other)}.html") for other in (before, after)]
+        pages[name] = {**record, "by_hand": items, "link": link}
+    linked = [
+        other and (shown(other), f"{student_file(shown(other))}.html") for other in (before, after)
+    ]
     page = _ENVIRONMENT.get_template("student.html").render(
-        title=student,
-        student=student,
-        records=shown,
+        title=shown(student),
+        student=shown(student),
+        records=pages,
         total=total,
         before=linked[0],
         after=linked[1],
     )
-    _write(Path(out) / "students" / f"{student_file(student)}.html", page)
+    _write(Path(out) / "students" / f"{student_file(shown(student))}.html", page)
 
 
-def write_overview(out, records, summaries, isolated):
+def write_feedback(out, student, records, marks, total):
+    """feedback/NAME.html, to give back: reasons, marks and remarks, and nothing of ours."""
+    pages = {
+        name: {
+            **record,
+            "by_hand": [_marked(item, student, name, record, marks) for item in record["by_hand"]],
+        }
+        for name, record in records.items()
+    }
+    page = _ENVIRONMENT.get_template("feedback.html").render(
+        title=student, records=pages, total=total
+    )
+    _write(Path(out) / "feedback" / f"{student_file(student)}.html", page)
+
+
+def _marked(item, student, notebook, record, marks):
+    """An item with its mark and the marker's remark."""
+    row = marks.get((student, notebook, item["name"]), {})
+    return {
+        **item,
+        "mark": mark_of(marks, student, notebook, item)[0],
+        "remark": row.get("remark", ""),
+        "changed": changed(marks, student, notebook, item),
+    }
+
+
+def write_overview(out, records, summaries, isolated, notes=(), shown=str):
     """index.html: how each task went, and a line for each student."""
     rows = [
-        (student, f"students/{student_file(student)}.html", total)
+        (shown(student), f"students/{student_file(shown(student))}.html", total)
         for student, total in summaries.items()
     ]
     first = next(iter(summaries.values()), {"notebooks": {}, "totals": {}})
@@ -84,6 +106,7 @@ def write_overview(out, records, summaries, isolated):
         title="Grades",
         rows=rows,
         isolated=isolated,
+        notes=notes,
         waiting=sum(total["waiting"] for total in summaries.values()),
         names=list(first["notebooks"]),
         points={name: points_of(name) for name in first["notebooks"]},

@@ -19,8 +19,9 @@ _MAGIC, _WORD = re.compile(r"(?<![^\n])[ \t]*[%!?].*"), re.compile(r"[^\W\d]\w*"
 
 @dataclass
 class Repaired:
-    """cells: {"id", "kind", "source", "of", "attachments"} in order; ``of`` is the id of the known
-    cell that a student's own cell follows, and of a known cell its own. for_tasks: the ids of those
+    """cells: {"id", "kind", "source", "of", "attachments", "theirs": whether it differs from the
+    source's} in order; ``of`` is the id of the known cell that a student's own cell follows, and of
+    a known cell its own. for_tasks: the ids of those
     that the tasks need; for_marks: of those that the tasks or what a person marks needs. remarks:
     what was found out of order."""
 
@@ -68,7 +69,7 @@ def repair(submission, source, *, seed) -> Repaired:
         remarks.append("cells were out of order; they were run in the source's order")
     result, wanted = Repaired([], remarks=remarks), set()
 
-    def add(kind, source_text, name, of, attachments=()):
+    def add(kind, source_text, name, of, attachments=(), differs=True):
         result.cells.append(
             {
                 "id": name,
@@ -76,6 +77,7 @@ def repair(submission, source, *, seed) -> Repaired:
                 "source": source_text,
                 "of": of,
                 "attachments": dict(attachments),
+                "theirs": differs,
             }
         )
         ours = known.get(name)
@@ -99,13 +101,13 @@ def repair(submission, source, *, seed) -> Repaired:
         if name == "parameters":
             if changed:  # what it adds to ours stays
                 add("code", mine.source, "own-parameters", name)
-            add("code", profile(ours.source, seed), name, name)
+            add("code", profile(ours.source, seed), name, name, differs=False)
         elif is_locked(ours) or (mine is None and not is_solution(ours)):
-            add(ours.cell_type, ours.source, name, name)
+            add(ours.cell_type, ours.source, name, name, differs=False)
         elif mine is None:
             remarks.append(f"cell {name} is missing")
         else:
-            add(mine.kind, mine.source, name, name, mine.attachments)
+            add(mine.kind, mine.source, name, name, mine.attachments, changed)
         if changed and name.startswith("check-") and is_locked(ours):
             remarks.append(f"cell {name} had been changed; it was restored")
         add_own(name)

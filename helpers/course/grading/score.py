@@ -1,6 +1,7 @@
 """From a notebook to a record: repaired, executed, each task's function called and scored, whatever
 happens on the way."""
 
+import hashlib
 import json
 import time
 import traceback
@@ -12,6 +13,7 @@ import nbformat
 
 from helpers.course import syllabus
 from helpers.course.grading import tasks_ig, tasks_smoothgrad
+from helpers.course.grading.guard import suspicious
 from helpers.course.grading.reading import BadNotebook, read_notebook
 from helpers.course.grading.repair import is_solution, repair
 from helpers.course.grading.sandbox import Limits
@@ -19,6 +21,11 @@ from helpers.course.grading.session import Died, Session
 from helpers.course.grading.tasks import Given, Task, arguments
 
 TASKS: tuple[Task, ...] = (*tasks_smoothgrad.TASKS, *tasks_ig.TASKS)
+HELPERS_OF_TASKS = (
+    *("saliency", "smoothgrad", "integrated_gradients", "make_baseline", "nodes_and_weights"),
+    *("make_accumulator", "retained_accuracy", "rank_correlation", "noise_field", "captum"),
+)
+"""What would answer a task, or much of it."""
 BY_HAND = {
     entry.name: tuple(
         (part, points)
@@ -86,6 +93,7 @@ def empty_record():
         "remarks": [],
         "seconds": {},
         "peak": 0,
+        "functions": {},
     }
 
 
@@ -96,7 +104,7 @@ def not_run(record, notebook, problem):
     record["problem"] = problem
     record["tasks"] = [outcome(task, problem) for task in tasks_of(notebook)]
     record["by_hand"] = [
-        {"name": what, "points": points, "ids": [], "words": ""}
+        {"name": what, "points": points, "ids": [], "words": "", "work": ""}
         for what, points in BY_HAND[notebook]
     ]
     return record
@@ -114,7 +122,8 @@ def grade_notebook(path, source, setting, *, slot=0) -> dict:
         {"problem": why nothing could be executed, or None; "tasks": [{"name", "points", "earned"
         (None: not graded), "checks": [{"text", "points", "earned", "reason"}]}]; "by_hand":
         [{"name", "points", "ids", "words"}]; "cells": id → {"error", "text", "pictures"};
-        "errors", "remarks": [text]; "seconds": {"start", "notebook", "total"}; "peak": bytes}
+        "errors", "remarks": [text]; "seconds": {"start", "notebook", "total"}; "peak": bytes;
+        "functions": task → the source of the cell that defines it}
     """
     name, record = Path(source).stem, empty_record()
     try:
@@ -125,6 +134,13 @@ def grade_notebook(path, source, setting, *, slot=0) -> dict:
         return not_run(record, name, str(error))
     record["remarks"] = repaired.remarks
     record["by_hand"] = _by_hand(name, source, repaired)
+    record["functions"] = {
+        task.name: cell["source"][:MOST_WORDS]
+        for cell in repaired.cells
+        for task in tasks_of(name)
+        if cell["kind"] == "code" and f"def {task.name}(" in cell["source"]
+    }
+    record["remarks"] += _suspicions(name, repaired)
     begun = time.monotonic()
     _execute(record, repaired, tasks_of(name), setting, slot)
     record["seconds"]["total"] = time.monotonic() - begun
@@ -272,6 +288,20 @@ def lost(task, reason):
     return {"name": task.name, "points": task.points, "earned": 0, "checks": checks}
 
 
+def _suspicions(name, repaired):
+    """Remarks on a student's cells that mention what could undo the grading within their process,
+    or what a task does not permit."""
+    found = []
+    for cell in repaired.cells:
+        if cell["kind"] == "code" and cell["theirs"]:
+            tasks = [task for task in tasks_of(name) if f"def {task.name}(" in cell["source"]]
+            free = {each.partition(":")[2] for task in tasks for each in task.permits}
+            blocked = [name for name in HELPERS_OF_TASKS if tasks and name not in free]
+            if words := suspicious(cell["source"], blocked):
+                found.append(f"cell {cell['id']} mentions {', '.join(words)}: look at it")
+    return found
+
+
 def not_graded(task, reason):
     """The record of a task that the grader did not manage to judge: a person has to look."""
     checks = [{"text": NOT_GRADED, "points": task.points, "earned": None, "reason": reason}]
@@ -304,7 +334,16 @@ def _by_hand(name, source, repaired):
         if len(words) > MOST_WORDS:
             words = words[:MOST_WORDS] + f"\n\n[cut off here, of {len(words)} characters]"
         pasted = {name: url for own in shown for name, url in own["attachments"].items()}
+        work = [own["source"] for own in shown if own["source"].strip()]
+        work += pasted.values()
         items.append(
-            {"name": what, "points": points, "ids": ids, "words": words, "attachments": pasted}
+            {
+                "name": what,
+                "points": points,
+                "ids": ids,
+                "words": words,
+                "attachments": pasted,
+                "work": hashlib.sha256("\0".join(work).encode()).hexdigest()[:12] if work else "",
+            }
         )
     return items

@@ -79,7 +79,7 @@ GENTLE = {
             "    return pixels.sign()",
         },
         0,
-        0,
+        8,  # which does what it should with a right my_gradient
         "relative error",
     ),
 }

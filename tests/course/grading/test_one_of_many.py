@@ -130,7 +130,7 @@ ODD = {
     "surrogate words": ({"observation": "half \ud800 a letter"}, 12, "half ?"),
     "surrogate error": (after("raise ValueError('\\ud800')"), 4, "ValueError"),
     "names": (after(f"def unused(): return {NAMES}"), 12, ""),
-    "parts": (after("SOLO = 2\n" + PARTS), 12, ""),
+    "parts": (after("SOLO = 2\n" + PARTS), 4, "solution-smoothgrad: it ran longer"),
     "asks much": (
         inside("model(torch.zeros(1, 3, 1024, 1024, dtype=torch.uint8))"),
         4,

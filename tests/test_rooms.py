@@ -26,12 +26,12 @@ FLOORS = (
 )
 # Raise a budget on purpose, in the change that needs it, and say in its message what it bought.
 LINES = {
-    "attribution": 2060,
-    "benchmark": 2230,
+    "attribution": 2330,
+    "benchmark": 2480,
     "measures": 1400,
     "studies": 2520,
     "display": 2720,
-    "course": 4700,
+    "course": 5950,
     "ground": 600,
 }
 COURSE_SHARE = 0.40

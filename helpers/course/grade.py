@@ -12,22 +12,41 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import secrets
+import shutil
+import stat
 import sys
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+import nbformat
 import torch
 from tqdm import tqdm
 
+from helpers.course import syllabus
 from helpers.course.grading.book import summary, update_marks, write_grades
 from helpers.course.grading.course import HELPERS, copy_course
-from helpers.course.grading.handed_in import handed_in
-from helpers.course.grading.pages import student_file, write_overview, write_student
+from helpers.course.grading.handed_in import handed_in, readable
+from helpers.course.grading.pages import (
+    student_file,
+    write_feedback,
+    write_overview,
+    write_student,
+)
+from helpers.course.grading.reading import MOST_BYTES
 from helpers.course.grading.sandbox import Limits, isolation
-from helpers.course.grading.score import BY_HAND, Setting, grade_notebook
+from helpers.course.grading.score import (
+    BY_HAND,
+    Setting,
+    empty_record,
+    grade_notebook,
+    not_run,
+)
+from helpers.course.grading.similarity import alike
+from helpers.course.grading.tables import write_csv
 from helpers.course.grading.tasks import Given
 from helpers.files import written_whole
 
@@ -41,6 +60,10 @@ _WARNING = (
 )
 
 
+class CannotGrade(RuntimeError):
+    """This machine or this course would give everybody wrong grades, so nobody gets any."""
+
+
 def grade(
     submissions,
     out,
@@ -51,10 +74,17 @@ def grade(
     workers=None,
     isolated=None,
     limits=None,
+    roster=None,
+    anonymous=False,
+    markers=(),
 ) -> dict:
     """Grade a folder of submissions into the folder ``out``.
 
     Args:
+        roster: the path of students.csv, as ``handed_in`` reads it.
+        anonymous: whether marks.csv and the pages that a marker reads call students by a code, of
+            which names.csv says whose it is.
+        markers: names of those among whom marks.csv shares the students.
         sources: the folder of source notebooks; what it does not hold is not graded.
         only: names of the notebooks to grade; None for all that anybody handed in.
         seed: of the pictures and the network that functions are judged on; by default drawn once
@@ -65,6 +95,9 @@ def grade(
 
     Returns:
         student → ``book.summary``.
+
+    Raises:
+        CannotGrade: the solved edition does not get full points here.
     """
     sources = {
         name: Path(sources, f"{name}.ipynb")
@@ -74,7 +107,8 @@ def grade(
     sources = {name: path for name, path in sources.items() if only is None or name in only}
     if not sources:
         raise ValueError(f"no source notebook to grade against; known: {', '.join(BY_HAND)}")
-    students, out = handed_in(submissions, sources.values()), Path(out)
+    out = Path(out)
+    students = handed_in(submissions, sources.values(), students=roster, out=out)
     if only is None:  # what nobody handed in was not asked for yet
         sources = {
             name: path
@@ -85,26 +119,79 @@ def grade(
     isolated = isolation() == "namespaces" if isolated is None else isolated
     workers = workers or os.cpu_count() or 1
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory(prefix="grading-") as folder:
+    _sweep()
+    with tempfile.TemporaryDirectory(prefix=f"{_WORKING}{os.getpid()}-") as folder:
         course = Path(folder, "course")
         copy_course(course, sandbox=True)
         Path(folder).chmod(0o755)
         setting = Setting(course, Given(_seed(out, seed)), isolated, limits or Limits())
         setting.given.prepare()
         records = _grade_all(students, sources, out, setting, workers)
-    marks = update_marks(out / "marks.csv", records)
-    summaries = {
-        student: summary(student, records[student], marks, sources) for student in students
-    }
-    for before, student, after in zip(
-        [None, *students], students, [*list(students)[1:], None], strict=False
-    ):
-        write_student(
-            out, student, records[student], sources, marks, summaries[student], before, after
+    shown = _code(setting.given.seed) if anonymous else str
+    if anonymous:
+        write_csv(
+            out / "names.csv", ("code", "student"), [(shown(name), name) for name in students]
         )
-    write_grades(out / "grades.csv", summaries)
-    write_overview(out, records, summaries, isolated)
+    marks, notes = update_marks(out / "marks.csv", records, shown=shown, markers=markers)
+    summaries = {
+        student: summary(
+            student,
+            records[student],
+            marks,
+            sources,
+            handed=handed,
+            lateness=syllabus.lateness(),
+        )
+        for student, handed in students.items()
+    }
+    notes += _similar(out, records, sources)
+    for pages in ("students", "feedback"):  # of those who are gone too
+        shutil.rmtree(out / pages, ignore_errors=True)
+    order = sorted(students, key=shown) if anonymous else list(students)
+    for before, student, after in zip([None, *order], order, [*order[1:], None], strict=False):
+        try:
+            whole = {name: _whole(out, student, name) for name in sources}
+            files = {
+                name: students[student][name][0]
+                for name in sources
+                if students[student].get(name) and not anonymous
+            }
+            total = summaries[student]
+            write_student(
+                out, student, whole, sources, marks, total, before, after, files, shown=shown
+            )
+            write_feedback(out, student, whole, marks, total)
+        except Exception as error:  # costs this page, and no other
+            said = f"its page could not be written: {type(error).__name__}: {error}"
+            summaries[student]["problems"].append(said)
+            print(f"{student}: {said}", file=sys.stderr)
+    write_grades(out, summaries)
+    write_overview(out, records, {name: summaries[name] for name in order}, isolated, notes, shown)
+    for note in notes:
+        print(note, file=sys.stderr)
     return summaries
+
+
+def _code(seed):
+    """A student's name → a code that says nothing of it, for those who mark."""
+    return lambda student: f"s-{_hash(str(seed), student)[:6]}"
+
+
+def _similar(out, records, sources):
+    """Write similarity.csv; what to know of it."""
+    functions = {
+        student: {
+            task: text for record in own.values() for task, text in record["functions"].items()
+        }
+        for student, own in records.items()
+    }
+    ours = {}
+    for source in sources.values():
+        for cell in nbformat.read(source, as_version=4).cells:
+            ours |= dict.fromkeys(re.findall(r"^def (\w+)", cell.source, re.M), cell.source)
+    found = alike(functions, ours)
+    write_csv(out / "similarity.csv", ("alike", "task", "student", "student"), found)
+    return [f"{len(found)} pairs of functions are alike: similarity.csv"] if found else []
 
 
 def _grade_all(students, sources, out, setting, workers):
@@ -118,16 +205,16 @@ def _grade_all(students, sources, out, setting, workers):
     for student, files in students.items():
         for name, source in sources.items():
             path = files.get(name, [None])[0]
-            kept = out / "records" / student_file(student) / f"{name}.json"
-            content = b"" if path is None or path.is_symlink() else path.read_bytes()
-            key = _hash(version, str(path is None), content, source.read_bytes())
+            kept = _record_file(out, student, name)
+            key = _hash(version, _content(path), source.read_bytes())
             record = _kept(kept, key)
             if record is None:
                 todo.append((student, name, path, source, kept, key, len(files.get(name, ()))))
             else:
-                records[student][name] = record
+                records[student][name] = _slim(record)
     if not todo:
         return records
+    _solved_first({source for _, _, _, source, *_ in todo}, setting)
     slots, interrupted = list(range(workers)), threading.Event()
 
     def one(student, name, path, source, kept, key, n_files):
@@ -137,19 +224,19 @@ def _grade_all(students, sources, out, setting, workers):
         except (
             Exception
         ) as error:  # a flaw of ours must not cost the others their grades, nor this one a silent 0
-            record = grade_notebook(None, source, setting)
-            record["problem"] = (
-                f"the grader itself failed, grade by hand: {type(error).__name__}: {error}"
-            )
+            said = f"the grader itself failed, grade by hand: {type(error).__name__}: {error}"
+            record = not_run(empty_record(), name, said)
         finally:
             slots.append(slot)
+        record["remarks"] += students[student].remarks if path is not None else []
         if n_files > 1:
-            record["remarks"].append(f"{n_files} files may be this notebook; {path.name} was taken")
+            taken = readable(path.name)
+            record["remarks"].append(f"{n_files} files may be this notebook; {taken} was taken")
         if interrupted.is_set():  # what it ran in is being taken down
             return None
         with written_whole(kept) as whole:
             whole.write_text(json.dumps({"key": key, "record": record}), encoding="utf-8")
-        return student, name, record
+        return student, name, _slim(record)
 
     pool = ThreadPoolExecutor(workers)
     futures = [pool.submit(one, *work) for work in todo]
@@ -165,6 +252,72 @@ def _grade_all(students, sources, out, setting, workers):
         raise
     pool.shutdown()
     return {student: {name: own[name] for name in sources} for student, own in records.items()}
+
+
+_full = set()  # settings and notebooks of which the solved edition has got full points
+
+
+def _solved_first(sources, setting):
+    """Grade the solved edition within the same walls, before anybody else: what it does not get
+    here, nobody could.
+
+    Raises:
+        CannotGrade.
+    """
+    for source in sorted(sources):
+        key = (source.read_bytes(), setting.given.seed, setting.isolated, setting.limits)
+        if key in _full:
+            continue
+        record = grade_notebook(source, source, setting)
+        if failed := [task for task in record["tasks"] if task["earned"] != task["points"]]:
+            why = "; ".join(
+                f"{task['name']} {task['earned'] or 0} of {task['points']} points: "
+                f"{next(check['reason'] for check in task['checks'] if check['reason'])}"
+                for task in failed
+            )
+            raise CannotGrade(
+                f"nobody was graded: here the solved edition itself, {source}, loses points ({why}"
+                f"{'; ' + record['errors'][0] if record['errors'] else ''})"
+            )
+        _full.add(key)
+
+
+def _content(path):
+    """What tells one state of a submitted file from another; nothing but plain files is opened, and
+    none that is too large to be graded."""
+    if path is None:
+        return "missing"
+    about = path.lstat()
+    if not stat.S_ISREG(about.st_mode) or about.st_size > MOST_BYTES:
+        return f"{about.st_mode} {about.st_size} {about.st_mtime_ns}"
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def _record_file(out, student, notebook):
+    return out / "records" / student_file(student) / f"{notebook}.json"
+
+
+def _whole(out, student, notebook):
+    """A record with its pictures, which are kept in files alone: a course's would fill memory."""
+    text = _record_file(out, student, notebook).read_text(encoding="utf-8")
+    return json.loads(text)["record"]
+
+
+def _slim(record):
+    cells = {name: {**told, "pictures": []} for name, told in record["cells"].items()}
+    return {**record, "cells": cells}
+
+
+_WORKING = "grading-"
+
+
+def _sweep():
+    """Remove the working folders of graders that were killed."""
+    for path in Path(tempfile.gettempdir()).glob(f"{_WORKING}*-*"):
+        pid = path.name.removeprefix(_WORKING).partition("-")[0]
+        if pid.isdigit() and not path.is_symlink() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _kept(path, key):
@@ -200,7 +353,7 @@ def main(arguments=None):
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("submissions", type=Path, help="the folder of submissions")
+    parser.add_argument("submissions", type=Path, help="the folder of submissions, or a zip of it")
     parser.add_argument("--out", type=Path, required=True, help="the folder for grades and pages")
     parser.add_argument(
         "--notebooks",
@@ -224,11 +377,29 @@ def main(arguments=None):
         "--workers", type=int, help="how many at a time (default: one for each processor)"
     )
     parser.add_argument(
+        "--students",
+        type=Path,
+        metavar="FILE",
+        help="a table: pattern of a folder's or file's name, student, id, email, group, extension "
+        "(days); default: students.csv among the submissions",
+    )
+    parser.add_argument(
+        "--anonymous",
+        action="store_true",
+        help="call students by a code wherever marks are given; names.csv says whose it is",
+    )
+    parser.add_argument(
+        "--markers", nargs="+", default=[], metavar="NAME", help="share the marks among these"
+    )
+    parser.add_argument(
         "--require-isolation", action="store_true", help="refuse to run without namespaces"
     )
     arguments = parser.parse_args(arguments)
-    if not arguments.submissions.is_dir():
+    if not arguments.submissions.exists():
         parser.error(f"no such folder: {arguments.submissions}")
+    beside = arguments.submissions / "students.csv"
+    if arguments.students is None and beside.is_file():
+        arguments.students = beside
     if isolation() != "namespaces":
         if arguments.require_isolation:
             parser.error(_WARNING.removeprefix("WARNING: "))
@@ -241,7 +412,12 @@ def main(arguments=None):
             only=arguments.only,
             seed=arguments.seed,
             workers=arguments.workers,
+            roster=arguments.students,
+            anonymous=arguments.anonymous,
+            markers=arguments.markers,
         )
+    except (CannotGrade, ValueError) as error:
+        parser.exit(1, f"{error}\n")
     except KeyboardInterrupt:
         print(
             "\nInterrupted: what was graded is kept; run the same command to go on.",
@@ -249,8 +425,14 @@ def main(arguments=None):
         )
         os._exit(130)  # the processes at work end with this one
     waiting = sum(each["waiting"] for each in summaries.values())
+    not_graded = sum(each["not_graded"] for each in summaries.values())
     print(
         f"{len(summaries)} submissions graded; {waiting} marks are yours to give, in "
         f"{arguments.out / 'marks.csv'}; "
         f"open {arguments.out / 'index.html'}"
     )
+    if not_graded:
+        print(
+            f"{not_graded} notebooks could NOT be graded: see the problems there", file=sys.stderr
+        )
+    return 1 if not_graded else 0

@@ -4,7 +4,7 @@ and points."""
 import re
 import tomllib
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, time, timedelta
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,6 +19,7 @@ class Entry:
     Attributes:
         parts: {function to write, or id of a cell that a person marks: points}, in the notebook's
             order.
+        due: a ``datetime`` until which it may be handed in; None where the course names none.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Entry:
     question: str
     minutes: int
     parts: dict[str, float]
+    due: datetime | None = None
 
     @property
     def points(self):
@@ -41,7 +43,7 @@ def load(path=NOTEBOOKS / "course.toml") -> tuple[Entry, ...]:
     """
     entries = []
     for found in tomllib.loads(Path(path).read_text(encoding="utf-8"))["notebook"]:
-        if found.keys() != _KEYS:
+        if found.keys() - {"due"} != _KEYS:
             raise ValueError(
                 f"{path}: {found.get('name', 'a notebook')} must have exactly "
                 f"{', '.join(sorted(_KEYS))}, found {', '.join(sorted(found))}"
@@ -52,8 +54,24 @@ def load(path=NOTEBOOKS / "course.toml") -> tuple[Entry, ...]:
             isinstance(points, (int, float)) and points >= 0 for points in found["parts"].values()
         ):
             raise ValueError(f"{path}: points of {found['name']} must be numbers of at least 0")
+        if type(found.get("due")) is date:  # to the end of that day
+            found["due"] = datetime.combine(found["due"] + timedelta(days=1), time())
+        if not isinstance(found.get("due"), datetime | None) or getattr(
+            found.get("due"), "tzinfo", None
+        ):
+            raise ValueError(f"{path}: due must be a date, or a local 2027-02-01T12:00:00")
         entries.append(Entry(**found))
     return tuple(entries)
+
+
+def lateness(path=NOTEBOOKS / "course.toml") -> tuple[float, float]:
+    """(days that a student may be late in all, the share of a notebook's points that each further
+    day costs): late_days and late_cost in course.toml, 0 where they are not."""
+    found = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    days, cost = found.get("late_days", 0), found.get("late_cost", 0)
+    if not (isinstance(days, int | float) and isinstance(cost, int | float) and 0 <= cost <= 1):
+        raise ValueError(f"{path}: late_days must be a number, late_cost one from 0 to 1")
+    return days, cost
 
 
 def evidence_opens(path=NOTEBOOKS / "course.toml"):

@@ -1,65 +1,103 @@
 """The grade book: marks that people give, and what everything adds up to."""
 
-import csv
-import io
+import math
+from collections import Counter
 from pathlib import Path
 
+from helpers.course import syllabus
+from helpers.course.grading.handed_in import ABOUT
 from helpers.course.grading.score import ASSIGNMENTS, BY_HAND, NOT_HANDED_IN, points_of
-from helpers.files import written_whole
+from helpers.course.grading.tables import read_table, write_csv
 
-MARK_COLUMNS = ("student", "notebook", "task", "points", "mark", "remark")
+MARK_COLUMNS = ("student", "notebook", "task", "points", "mark", "remark", "marker", "work")
+DAY = 24 * 3600
 
 
 def read_marks(path) -> dict[tuple[str, str, str], dict]:
-    """(student, notebook, task) → its row of marks.csv, as it stands in the file; spreadsheets'
-    semicolons and BOM are fine."""
-    path = Path(path)
-    if not path.is_file():
+    """(student, notebook, task) → its row of marks.csv, as it stands in the file."""
+    if not Path(path).is_file():
         return {}
-    text = path.read_text(encoding="utf-8-sig")
-    delimiter = ";" if ";" in text.split("\n", 1)[0] else ","
-    rows = csv.DictReader(io.StringIO(text), delimiter=delimiter)
-    if missing := set(MARK_COLUMNS) - set(rows.fieldnames or ()):
-        raise ValueError(
-            f"{path} lacks the columns {', '.join(sorted(missing))}: restore them, or move the "
-            "file away"
-        )
     found = {}
-    for row in rows:
-        row = {column: (row[column] or "").strip() for column in MARK_COLUMNS}
-        row["student"] = row["student"].removeprefix("'")
+    for row in read_table(path, ("student", "notebook", "task", "mark")):
+        row = {column: row.get(column, "") for column in MARK_COLUMNS}
         found[row["student"], row["notebook"], row["task"]] = row
     return found
 
 
-def update_marks(path, records) -> dict:
+def update_marks(path, records, *, shown=str, markers=()) -> tuple[dict, list[str]]:
     """Write marks.csv with a row for each mark that a person has to give, keeping what stands in
-    it. Returns all rows.
+    it. Returns all rows, and what a person should know of them.
 
-    records: student → notebook → record.
+    A mark belongs to the work it was given for, of which the column "work" holds a digest: where a
+    student is gone and the same work has another name now, the mark goes along.
+
+    Args:
+        records: student → notebook → record.
+        shown: a student's name → how the file calls him.
+        markers: names of those among whom the marks are shared.
     """
-    marks = read_marks(path)
+    names, notes = {shown(student): student for student in records}, []
+    marks = {
+        (names.get(student, student), *rest): row
+        for (student, *rest), row in read_marks(path).items()
+    }
+    gone = {key: row for key, row in marks.items() if key[0] not in records and row["mark"]}
+    shares = Counter(row["marker"] for row in marks.values())
     for student, notebooks in records.items():
+        own = [row["marker"] for key, row in marks.items() if key[0] == student and row["marker"]]
+        marker = own[0] if own else min(markers, key=lambda name: shares[name], default="")
         for notebook, record in notebooks.items():
             for item in record["by_hand"] if record["problem"] is None else ():
-                row = dict(
-                    zip(
-                        MARK_COLUMNS,
-                        (student, notebook, item["name"], str(item["points"]), "", ""),
-                        strict=True,
+                key = student, notebook, item["name"]
+                row = marks.setdefault(key, dict.fromkeys(MARK_COLUMNS, ""))
+                if not row["mark"] and (old := _moved(gone, key, item["work"], records)):
+                    row |= {"mark": gone[old]["mark"], "remark": gone[old]["remark"]}
+                    notes.append(
+                        f"{', '.join(key)}: the mark is that of {old[0]}, for the same work"
                     )
-                )
-                marks.setdefault((student, notebook, item["name"]), row)
+                if not row["mark"] or not row["work"]:
+                    row["work"] = item["work"]
+                row |= {"notebook": notebook, "task": item["name"], "points": f"{item['points']:g}"}
+                row["marker"] = row["marker"] or marker
+                shares[row["marker"]] += 1
+    if gone:
+        who = ", ".join(sorted({student for student, *_ in gone}))
+        notes.append(f"{len(gone)} marks are of nobody who handed in, and are kept: {who}")
     notebooks = list(BY_HAND)
-    rows = sorted(
-        marks.values(),
-        key=lambda row: (
-            row["student"],
-            notebooks.index(row["notebook"]) if row["notebook"] in BY_HAND else 99,
+    order = sorted(
+        marks,
+        key=lambda key: (
+            shown(key[0]) if key[0] in records else key[0],
+            notebooks.index(key[1]) if key[1] in BY_HAND else 99,
         ),
     )
-    write_csv(path, MARK_COLUMNS, [[row[column] for column in MARK_COLUMNS] for row in rows])
-    return marks
+    for key in order:
+        marks[key]["student"] = shown(key[0]) if key[0] in records else key[0]
+    write_csv(
+        path, MARK_COLUMNS, [[marks[key][column] for column in MARK_COLUMNS] for key in order]
+    )
+    return marks, notes
+
+
+def _moved(gone, key, work, records):
+    """The key of the one mark of somebody who is gone that was given for this work, if it is nobody
+    else's."""
+    if not work:
+        return None
+    found = [old for old, row in gone.items() if old[1:] == key[1:] and row["work"] == work]
+    claims = sum(
+        item["work"] == work
+        for own in records.values()
+        for item in (own[key[1]]["by_hand"] if key[1] in own else ())
+        if item["name"] == key[2]
+    )
+    return found[0] if len(found) == claims == 1 else None
+
+
+def changed(marks, student, notebook, item) -> bool:
+    """Whether what was marked has been handed in anew since."""
+    row = marks.get((student, notebook, item["name"]), {})
+    return bool(row.get("mark")) and row.get("work", "") != item["work"]
 
 
 def mark_of(marks, student, notebook, item):
@@ -76,83 +114,142 @@ def mark_of(marks, student, notebook, item):
     return mark, None
 
 
-def summary(student, records, marks, notebooks) -> dict:
+def summary(student, records, marks, notebooks, *, handed=None, lateness=(0, 0)) -> dict:
     """What one student's records and marks add up to.
 
+    Args:
+        handed: the student's ``handed_in.Handed``, for "about" and when it was handed in.
+        lateness: as ``syllabus.lateness`` says it: (days that cost nothing, the share of a
+            notebook's points that each further day costs).
+
     Returns:
-        {"notebooks": name → {"automatic", "by_hand", "points"}, "totals": assignment → (earned,
-        of), "waiting": marks that nobody gave yet, "missing": names of notebooks not handed in,
-        "problems": [text]}
+        {"notebooks": name → {"automatic", "by_hand", "earned", "points"}, "totals": assignment →
+        (earned, of), "waiting": marks that nobody gave yet, "not_graded": notebooks, "missing":
+        names of notebooks not handed in, "problems": [text], "about": {"id", …}, "late": name →
+        days}; what was not graded earned None.
     """
     missing = [name for name in notebooks if records[name]["problem"] == NOT_HANDED_IN]
-    result = {"notebooks": {}, "waiting": 0, "missing": missing, "problems": []}
+    result = {
+        "notebooks": {},
+        "waiting": 0,
+        "not_graded": 0,
+        "missing": missing,
+        "problems": [],
+        "about": {} if handed is None else handed.about,
+        "late": {},
+    }
+    free, cost = lateness
     for name in notebooks:
         record = records[name]
-        automatic, by_hand = sum(task["earned"] for task in record["tasks"]), 0
+        open_tasks = [task for task in record["tasks"] if task["earned"] is None]
+        automatic, by_hand = sum(task["earned"] or 0 for task in record["tasks"]), 0
         for item in record["by_hand"] if record["problem"] is None else ():
             mark, wrong = mark_of(marks, student, name, item)
             by_hand += mark or 0
             result["waiting"] += mark is None
             if wrong:
                 result["problems"].append(f"{name}, {item['name']}: {wrong}")
+            if changed(marks, student, name, item):
+                result["problems"].append(
+                    f"{name}, {item['name']}: handed in anew since it was marked; look again, and "
+                    "empty its column work"
+                )
         if record["problem"] and name not in missing:
             result["problems"].append(f"{name}: {record['problem']}")
         elif n_errors := len(record["errors"]):
             result["problems"].append(f"{name}: errors in {n_errors} cell{'s' * (n_errors > 1)}")
+        if open_tasks and not record["problem"]:
+            why = {task["checks"][0]["reason"] for task in open_tasks}
+            which = ", ".join(task["name"] for task in open_tasks)
+            result["problems"].append(f"{name}: not graded: {which}: {'; '.join(sorted(why))}")
+        result["not_graded"] += bool(open_tasks)
+        days = _days_late(handed, name)
+        if days:
+            result["late"][name] = days
+        charged, free = max(0, days - free), max(0, free - days)
+        kept = max(0, 1 - cost * charged)
         result["notebooks"][name] = {
-            "automatic": automatic,
+            "automatic": None if open_tasks else automatic,
             "by_hand": by_hand,
+            "earned": None if open_tasks else (automatic + by_hand) * kept,
             "points": points_of(name),
         }
     result["totals"] = {}
     for assignment, names in ASSIGNMENTS.items():
         own = [result["notebooks"][name] for name in names if name in notebooks]
         if own:
-            earned = sum(each["automatic"] + each["by_hand"] for each in own)
-            result["totals"][assignment] = (earned, sum(each["points"] for each in own))
+            earned = [each["earned"] for each in own]
+            known = None if None in earned else sum(earned)
+            result["totals"][assignment] = (known, sum(each["points"] for each in own))
     return result
 
 
-def write_grades(path, summaries):
-    """grades.csv: student, each notebook, each assignment, the marks that are waiting, what was not
-    handed in, the problems."""
+def _days_late(handed, name):
+    """Whole days begun after a notebook was due; 0 where nobody knows when it was handed in."""
+    due = syllabus.entry(name).due
+    when = None if handed is None else handed.when.get(name)
+    if due is None or when is None:
+        return 0
+    late = (when - due).total_seconds() / DAY - int(handed.about.get("extension") or 0)
+    return max(0, math.ceil(late))
+
+
+def number(earned, unknown=""):
+    """Points as text; ``unknown`` where nobody knows them yet."""
+    return unknown if earned is None else f"{earned:g}"
+
+
+def write_grades(out, summaries):
+    """grades.csv for people, and canvas.csv and moodle.csv for course systems, where what is not
+    graded or was not handed in stays empty."""
     if not summaries:
         return
     first = next(iter(summaries.values()))
+    known = [key for key in ABOUT if any(key in total["about"] for total in summaries.values())]
     columns = [
         "student",
+        *known,
         *first["notebooks"],
-        *(f"{name} (of {of})" for name, (_, of) in first["totals"].items()),
+        *(f"{name} (of {of:g})" for name, (_, of) in first["totals"].items()),
         "marks waiting",
         "not handed in",
+        "days late",
         "problems",
     ]
     rows = [
         [
             student,
-            *(f"{one['automatic'] + one['by_hand']:g}" for one in total["notebooks"].values()),
-            *(f"{earned:g}" for earned, _ in total["totals"].values()),
+            *(total["about"].get(key, "") for key in known),
+            *(number(one["earned"]) for one in total["notebooks"].values()),
+            *(number(earned) for earned, _ in total["totals"].values()),
             total["waiting"],
             ", ".join(total["missing"]),
+            ", ".join(f"{name}: {days}" for name, days in total["late"].items()),
             "; ".join(total["problems"]),
         ]
         for student, total in summaries.items()
     ]
-    write_csv(path, columns, rows)
-
-
-def write_csv(path, columns, rows):
-    """Written whole; a text that a spreadsheet would take for a formula gets a leading
-    apostrophe."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow(
-            [
-                f"'{v}" if isinstance(v, str) and v[:1] in ("=", "+", "-", "@", "\t", "\r") else v
-                for v in row
-            ]
-        )
-    with written_whole(path) as whole:
-        whole.write_text(buffer.getvalue(), encoding="utf-8")
+    write_csv(Path(out, "grades.csv"), columns, rows)
+    grades = {
+        student: [
+            "" if name in total["missing"] else number(one["earned"])
+            for name, one in total["notebooks"].items()
+        ]
+        for student, total in summaries.items()
+    }
+    about = {student: total["about"].get for student, total in summaries.items()}
+    canvas = ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", *first["notebooks"]]
+    points = [number(one["points"]) for one in first["notebooks"].values()]
+    rows = [
+        [student, get("id", ""), "", get("email", ""), get("group", ""), *grades[student]]
+        for student, get in about.items()
+    ]
+    write_csv(
+        Path(out, "canvas.csv"), canvas, [["Points Possible", "", "", "", "", *points], *rows]
+    )
+    moodle = ["Full name", "ID number", "Email address", *first["notebooks"]]
+    rows = [
+        [student, get("id", ""), get("email", ""), *grades[student]]
+        for student, get in about.items()
+    ]
+    write_csv(Path(out, "moodle.csv"), moodle, rows)

@@ -7,6 +7,7 @@ no page has); here IPython is asked to show them, so they are seen.
 
 import base64
 import io
+import re
 import sys
 from contextlib import nullcontext
 from itertools import zip_longest
@@ -17,13 +18,13 @@ from IPython.core.displayhook import CapturingDisplayHook
 from IPython.core.displaypub import CapturingDisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
 from matplotlib_inline import backend_inline
+from PIL import Image
 
-# characters, pictures, bytes of base64: of one cell
-MOST_TEXT, MOST_PICTURES, MOST_PICTURE = (
-    20_000,
-    6,
-    2 * 2**20,
-)
+MOST_TEXT = 20_000  # characters, of one cell
+MOST_PICTURES, MOST_PICTURED = 20, 8 * 2**20  # and bytes of them, of one cell
+LARGE, WIDTH = 2**20, 1600  # a picture of more bytes is made this many pixels wide
+_KINDS = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml")
+_WITHIN = re.compile(r"data:(image/(?:png|jpeg|gif|webp));base64,([A-Za-z0-9+/=\\\s]+)")
 MOST_MOVES = 8  # of sliders
 
 
@@ -62,6 +63,9 @@ class _Shell(InteractiveShell):
     def enable_gui(self, gui=None):
         pass  # no event loop
 
+    def enable_matplotlib(self, gui=None):
+        return "inline", "inline"  # %matplotlib widget, qt, …: here figures are pictures
+
     # of !commands: without a terminal of their own, which a sandbox does not have
     system = InteractiveShell.system_raw
 
@@ -91,8 +95,8 @@ class Cells:
         ipywidgets.Widget.on_widget_constructed(self._widgets.append)
 
     def run(self, source) -> dict:
-        """Execute a cell: {"error": text or None, "text": what it printed, "pictures": PNGs in
-        base64}."""
+        """Execute a cell: {"error": text or None, "text": what it printed, "pictures": [(kind, such
+        as "image/png", bytes)]}."""
         return self._watched(lambda: self._shell.run_cell(source, store_history=False))
 
     def move_sliders(self) -> dict:
@@ -132,17 +136,21 @@ class Cells:
             self._shell.shown.append(error)
         finally:
             sys.stdout, sys.stderr = before
-        pictures = []
+        pictures, left_out, size = [], 0, 0
         for output in self._outputs:
             data = output["data"] if isinstance(output, dict) else output.data
-            picture = data.get("image/png")
-            if picture is not None and len(pictures) < MOST_PICTURES:
-                picture = (
-                    picture if isinstance(picture, str) else base64.b64encode(picture).decode()
-                )
-                pictures += [picture] if len(picture) <= MOST_PICTURE else []
-            elif picture is None:
+            found = _pictures(data)
+            for kind, picture in found:
+                kind, picture = _of_a_size(kind, picture)
+                size += len(picture)
+                if len(pictures) == MOST_PICTURES or size > MOST_PICTURED:
+                    left_out += 1
+                else:
+                    pictures.append((kind, picture))
+            if not found:
                 text.write(str(data.get("text/plain", "")) + "\n")
+        if left_out:
+            text.write(f"[{left_out} more pictures]\n")
         error = self._described(self._shell.shown[0]) if self._shell.shown else None
         return {
             "error": error,
@@ -157,6 +165,34 @@ class Cells:
             return f"{type(error).__name__}: {str(error)[:1000]}".removesuffix(": ")
         except Exception:
             return type(error).__name__
+
+
+def _pictures(data):
+    """[(kind, bytes)] of what one output shows: a picture, or those within its HTML, of which an
+    animation has many: its first, middle and last."""
+    for kind in _KINDS:
+        if kind in data:
+            found = data[kind]
+            if isinstance(found, str):
+                found = found.encode() if kind == "image/svg+xml" else base64.b64decode(found)
+            return [(kind, found)]
+    found = _WITHIN.findall(str(data.get("text/html", "")))
+    found = [found[i] for i in sorted({0, len(found) // 2, len(found) - 1})] if found else []
+    return [(kind, base64.b64decode(re.sub(r"[\\\s]", "", text))) for kind, text in found]
+
+
+def _of_a_size(kind, picture):
+    """The picture, where it is large with fewer pixels, so that a page can show it."""
+    if len(picture) <= LARGE or kind == "image/svg+xml":
+        return kind, picture
+    try:
+        image = Image.open(io.BytesIO(picture))
+        image.thumbnail((WIDTH, 4 * WIDTH))
+        smaller = io.BytesIO()
+        image.convert("RGB").save(smaller, "JPEG", quality=90)
+        return "image/jpeg", smaller.getvalue()
+    except Exception:  # no picture after all: the page shows as much
+        return kind, picture
 
 
 def _ends(control):

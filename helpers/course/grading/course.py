@@ -13,7 +13,7 @@ _FOR_STUDENTS = {
     ".": ("__init__", "__main__", "evaluate", "noise", "checks", "files"),
     "course": ("__init__", "colab", "precheck", "lesson", "syllabus"),
     # what precheck and the notebooks' own checks need
-    "course/grading": ("__init__", "cells", "remote"),
+    "course/grading": ("__init__", "cells", "guard", "remote"),
 }
 _CHECKS = {"course/grading": ("tasks", "tasks_smoothgrad", "tasks_ig", "tasks_relatives")}
 """Beside these rooms, which they get whole: what was measured, and the room that measures, answers

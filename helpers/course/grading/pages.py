@@ -2,17 +2,19 @@
 
 import base64
 import hashlib
+import os
 import re
 from collections import Counter
 from functools import cache
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import mistune
 import nbformat
 from jinja2 import Environment, FileSystemLoader
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
-from helpers.course.grading.book import mark_of
+from helpers.course.grading.book import changed, mark_of, number
 from helpers.course.grading.score import (
     BY_HAND,
     NOT_HANDED_IN,
@@ -24,7 +26,7 @@ from helpers.files import written_whole
 _ENVIRONMENT = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True
 )
-_PNG = "iVBORw0KGgo"  # how one begins in base64
+_ENVIRONMENT.filters["points"] = lambda earned: number(earned, "not graded")
 _markdown = mistune.create_markdown(escape=True, plugins=["table"])
 
 
@@ -39,32 +41,64 @@ def student_file(student) -> str:
     )
 
 
-def write_student(out, student, records, sources, marks, total, before=None, after=None):
-    """students/NAME.html. ``before``, ``after``: the students whose pages it links to."""
-    shown = {}
+def write_student(
+    out, student, records, sources, marks, total, before=None, after=None, files=None, *, shown=str
+):
+    """students/NAME.html. ``before``, ``after``: the students whose pages it links to; ``files``:
+    notebook → the file that was graded; ``shown``: a student's name → how the page calls him."""
+    pages = {}
     for name, record in records.items():
         items = [
-            {
-                **item,
-                **_theirs(item, record),
-                "mark": mark_of(marks, student, name, item)[0],
-                "remark": marks.get((student, name, item["name"]), {}).get("remark", ""),
-                "ours": ours,
-            }
+            {**_marked(item, student, name, record, marks), **_theirs(item, record), "ours": ours}
             for item, ours in zip(record["by_hand"], _ours(out, name, sources[name]), strict=True)
         ]
-        shown[name] = {**record, "by_hand": items}
-    link = [other and (other, f"{student_file(other)}.html") for other in (before, after)]
+        file = (files or {}).get(name)
+        link = file and quote(os.fsencode(os.path.relpath(file.resolve(), Path(out, "students"))))
+        pages[name] = {**record, "by_hand": items, "link": link}
+    linked = [
+        other and (shown(other), f"{student_file(shown(other))}.html") for other in (before, after)
+    ]
     page = _ENVIRONMENT.get_template("student.html").render(
-        title=student, student=student, records=shown, total=total, before=link[0], after=link[1]
+        title=shown(student),
+        student=shown(student),
+        records=pages,
+        total=total,
+        before=linked[0],
+        after=linked[1],
     )
-    _write(Path(out) / "students" / f"{student_file(student)}.html", page)
+    _write(Path(out) / "students" / f"{student_file(shown(student))}.html", page)
 
 
-def write_overview(out, records, summaries, isolated):
+def write_feedback(out, student, records, marks, total):
+    """feedback/NAME.html, to give back: reasons, marks and remarks, and nothing of ours."""
+    pages = {
+        name: {
+            **record,
+            "by_hand": [_marked(item, student, name, record, marks) for item in record["by_hand"]],
+        }
+        for name, record in records.items()
+    }
+    page = _ENVIRONMENT.get_template("feedback.html").render(
+        title=student, records=pages, total=total
+    )
+    _write(Path(out) / "feedback" / f"{student_file(student)}.html", page)
+
+
+def _marked(item, student, notebook, record, marks):
+    """An item with its mark and the marker's remark."""
+    row = marks.get((student, notebook, item["name"]), {})
+    return {
+        **item,
+        "mark": mark_of(marks, student, notebook, item)[0],
+        "remark": row.get("remark", ""),
+        "changed": changed(marks, student, notebook, item),
+    }
+
+
+def write_overview(out, records, summaries, isolated, notes=(), shown=str):
     """index.html: how each task went, and a line for each student."""
     rows = [
-        (student, f"students/{student_file(student)}.html", total)
+        (shown(student), f"students/{student_file(shown(student))}.html", total)
         for student, total in summaries.items()
     ]
     first = next(iter(summaries.values()), {"notebooks": {}, "totals": {}})
@@ -72,6 +106,7 @@ def write_overview(out, records, summaries, isolated):
         title="Grades",
         rows=rows,
         isolated=isolated,
+        notes=notes,
         waiting=sum(total["waiting"] for total in summaries.values()),
         names=list(first["notebooks"]),
         points={name: points_of(name) for name in first["notebooks"]},
@@ -88,6 +123,8 @@ def _tasks(records):
     for own in records.values():
         for name, record in own.items():
             for task in record["tasks"] if record["problem"] != NOT_HANDED_IN else ():
+                if task["earned"] is None:
+                    continue
                 by_task.setdefault((name, task["name"], task["points"]), []).append(task)
     lines = []
     for (notebook, name, points), tasks in sorted(
@@ -119,18 +156,28 @@ def _tasks(records):
 def _theirs(item, record):
     """The student's words and pictures for one mark."""
     cells = [record["cells"].get(name, {}) for name in item["ids"]]
-    pictures = [
-        picture
-        for told in cells
-        for picture in told.get("pictures", [])
-        if picture.startswith(_PNG)
-    ]
+    pictures = [picture for told in cells for picture in told.get("pictures", [])]
     errors = [told["error"] for told in cells if told.get("error")]
     errors = [
         "it is not written yet" if error == "NotImplementedError" else error for error in errors
     ]
     why = errors[0] if errors else "the cell is empty" if item["ids"] else "the cell is missing"
-    return {"pictures": pictures, "words_html": Markup(_markdown(item["words"])), "why": why}
+    words = Markup(_student_markdown(item["words"], item.get("attachments", {})))
+    return {"pictures": pictures, "words_html": words, "why": why}
+
+
+def _student_markdown(text, attachments):
+    """A student's words as HTML, their pictures only where they were pasted into the notebook: an
+    address could be that of ours, or of another student's."""
+
+    class Pasted(mistune.HTMLRenderer):
+        def image(self, text, url, title=None):
+            shown = attachments.get(unquote(url).removeprefix("attachment:"))
+            if shown is None:
+                return f"[a picture that is not in the notebook: {escape(text)}]"
+            return f'<img alt="{escape(text)}" src="{escape(shown)}">'
+
+    return mistune.create_markdown(renderer=Pasted(escape=True), plugins=["table"])(text)
 
 
 @cache

@@ -1,18 +1,18 @@
 """A student's function at work: the network as it sees it, a module whose logits and gradients are
-the grader's answers; what it may not call; what it returned. In the sandbox and in the notebook's
-own checks alike."""
+the grader's answers; what it returned. In the sandbox and in the notebook's own checks alike."""
 
-import importlib
-import sys
 import traceback
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
+SECONDS = 15  # of processor time, for one call
 # that one call may ask the network about: too few to find a gradient from logits, value by value
 MOST_ROWS = 3000
+# of one picture, and of all in one question; so many values go through the network at once
+MOST_VALUES, MOST_ASKED, AT_ONCE = 3 * 128**2, 2**22, 2**18
+MOST_KEYS = 1000  # of a dict that a function returns
 MOST_RETURNED = 32 * 2**20  # bytes, of one array
 
 
@@ -23,9 +23,14 @@ class RemoteModel(torch.nn.Module):
 
     def __init__(self, line, facts):
         super().__init__()
-        self.line, self.device = line, torch.device("cpu")
+        self.line, self.facts, self.device = line, facts, torch.device("cpu")
+        # nothing depends on it, but a model has a dtype and a device
+        self.weight = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
         for name, value in facts.items():
             setattr(self, name, tuple(value) if isinstance(value, list) else value)
+
+    def __deepcopy__(self, memo):  # another module, the same line
+        return RemoteModel(self.line, self.facts).to(self.weight.dtype).train(self.training)
 
     def forward(self, pixels):
         return _Logits.apply(pixels, self.line)
@@ -43,7 +48,15 @@ class _Logits(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, weights):
-        return _Gradient.apply(ctx.saved_tensors[0], weights, ctx.line), None
+        (pixels,) = ctx.saved_tensors
+        if not _in_old_batch(weights):
+            return _Gradient.apply(pixels, weights, ctx.line), None
+        # is_grads_batched and jacobian(vectorize=True): torch's former vmap, which asks no rule
+        level = torch._C._vmapmode_increment_nesting() - 1
+        torch._C._vmapmode_decrement_nesting()
+        weights = torch._remove_batch_dim(weights, level, 1, 0)
+        found = _Gradient.vmap(None, (None, 0), pixels, weights, ctx.line)[0]
+        return torch._add_batch_dim(found, 0, level), None
 
     @staticmethod
     def vmap(info, in_dims, pixels, line):
@@ -57,9 +70,12 @@ class _Gradient(torch.autograd.Function):
 
     @staticmethod
     def forward(pixels, weights, line):
-        return _asked(line, {"model": "gradient"}, {"points": pixels, "weights": weights}).to(
-            pixels.dtype
-        )
+        asked = weights.flatten(1).any(1)  # of the others the gradient is 0
+        found = torch.zeros_like(pixels)
+        tensors = {"points": pixels[asked], "weights": weights[asked]}
+        if asked.any():
+            found[asked] = _asked(line, {"model": "gradient"}, tensors).to(pixels.dtype)
+        return found
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -70,19 +86,24 @@ class _Gradient(torch.autograd.Function):
         raise NotImplementedError("this network has first derivatives only")
 
     @staticmethod
-    def vmap(info, in_dims, pixels, weights, line):
+    def vmap(_, in_dims, pixels, weights, line):
+        n = next(
+            values.shape[dim]
+            for values, dim in zip((pixels, weights), in_dims, strict=False)
+            if dim is not None
+        )
+
         def spread(values, dim):
-            values = (
-                values.expand(info.batch_size, *values.shape)
-                if dim is None
-                else values.movedim(dim, 0)
-            )
+            values = values.expand(n, *values.shape) if dim is None else values.movedim(dim, 0)
             return values.flatten(0, 1)
 
         both = [
             spread(values, dim) for values, dim in zip((pixels, weights), in_dims, strict=False)
         ]
-        return _Gradient.apply(*both, line).unflatten(0, (info.batch_size, -1)), 0
+        return _Gradient.apply(*both, line).unflatten(0, (n, -1)), 0
+
+
+_in_old_batch = getattr(torch._C._functorch, "is_legacy_batchedtensor", lambda _: False)
 
 
 def _asked(line, message, tensors):
@@ -127,21 +148,30 @@ def asked(network, what, arrays, answer) -> tuple[dict, dict]:
     """The grader's answer to a ``RemoteModel``: "logits" or "gradient" of the network in float64,
     counted in ``answer``; (message, arrays) to send back."""
     try:
-        points = torch.from_numpy(arrays["points"]).double()
-        rows = len(points)
+        points = arrays["points"]
+        rows, values = len(points), max(1, points[:1].size)
         if answer.logits + answer.gradients + rows > MOST_ROWS:
             raise ValueError(f"the network was asked about more than {MOST_ROWS} pictures")
+        if values > MOST_VALUES or max(each.size for each in arrays.values()) > MOST_ASKED:
+            raise ValueError(
+                f"the network was asked about pictures of shape {points.shape}: of at most "
+                f"{MOST_VALUES} values each, and {MOST_ASKED} in all"
+            )
         if what == "logits":
             answer.logits += rows
-            with torch.no_grad():
-                return {}, {"answer": network(points).numpy()}
-        answer.gradients += rows
-        with torch.enable_grad():
-            logits = network(points.requires_grad_())
-            (gradient,) = torch.autograd.grad(
-                logits, points, torch.from_numpy(arrays["weights"]).double()
-            )
-        return {}, {"answer": gradient.numpy()}
+        else:
+            answer.gradients += rows
+        step, found = max(1, AT_ONCE // values), []
+        for start in range(0, max(rows, 1), step):
+            part = torch.from_numpy(points[start : start + step]).double()
+            with torch.set_grad_enabled(what != "logits"):
+                logits = network(part.requires_grad_(what != "logits"))
+            if what == "logits":
+                found.append(logits)
+            else:
+                weights = torch.from_numpy(arrays["weights"][start : start + step]).double()
+                found += torch.autograd.grad(logits, part, weights)
+        return {}, {"answer": torch.cat(found).numpy()}
     except Exception as error:  # whatever it was asked: it is the student's mistake
         return {"error": f"{type(error).__name__}: {str(error)[:500]}"}, {}
 
@@ -150,10 +180,14 @@ def packed(value) -> tuple[str, dict]:
     """What a function returned as (kind, name → array); a dict's keys become text, and a tuple's
     places."""
     if isinstance(value, dict):
-        return "dict", {str(key): to_array(each) for key, each in value.items()}
+        if len(value) > MOST_KEYS:
+            raise ValueError(f"a dict of {len(value)} keys, of at most {MOST_KEYS}")
+        return "dict", {str(key)[:100]: to_array(each) for key, each in value.items()}
     if isinstance(value, (tuple, list)) and any(
         isinstance(each, (torch.Tensor, np.ndarray)) for each in value
     ):
+        if len(value) > MOST_KEYS:
+            raise ValueError(f"a {type(value).__name__} of {len(value)}, of at most {MOST_KEYS}")
         return "tuple", {str(place): to_array(each) for place, each in enumerate(value)}
     if value is None:
         raise TypeError("it returned None: is a `return` missing?")
@@ -173,50 +207,3 @@ def said(error):
         return "not written yet" if said == "NotImplementedError" else said + line[:200]
     except Exception:  # an error whose own text raises
         return type(error).__name__
-
-
-def _blocked(*args, **kwargs):
-    import sys
-
-    raise PermissionError(
-        f"{sys._getframe().f_code.co_name} is blocked while the function it would answer is graded"
-    )
-
-
-@contextmanager
-def blocked(names):
-    """Within this block the functions "module:name" and methods "module:Class.name" raise, however
-    they were imported."""
-    undo, hidden = [], []
-    try:
-        for name in names:
-            module, _, path = name.partition(":")
-            *within, last = path.split(".")
-            if not module.startswith("helpers") and module not in sys.modules:
-                sys.modules[module] = (
-                    None  # may not be imported now either; importing it here would cost seconds
-                )
-                hidden.append(module)
-            if sys.modules.get(module, undo) is None:
-                continue
-            try:
-                owner = importlib.import_module(module)
-                for part in within:
-                    owner = getattr(owner, part)
-                old = getattr(owner, last)
-            except (ImportError, AttributeError):
-                continue
-            code = _blocked.__code__.replace(co_name=path)
-            if getattr(old, "__code__", None) and not old.__code__.co_freevars and not within:
-                # reaches every name that it was imported under
-                undo.append((old, "__code__", old.__code__))
-                old.__code__ = code
-            else:
-                undo.append((owner, last, old))
-                setattr(owner, last, type(_blocked)(code, {"__builtins__": __builtins__}))
-        yield
-    finally:
-        for module in hidden:
-            sys.modules.pop(module, None)
-        for owner, last, old in reversed(undo):
-            setattr(owner, last, old)

@@ -1,78 +1,34 @@
 """A submission put in order: its own solutions and words, everything else as in the source
 notebook.
 
-Cells are known by nbgrader's grade_id, else by their id (also where Colab keeps it). Known cells
-come in the source's order, with check cells, bootstrap and parameters restored; a student's own
-cells follow the cell they stood after.
+Known cells come in the source's order, with check cells, bootstrap and parameters restored; a
+student's own cells follow the cell they stood after.
 """
 
 import ast
-import json
 import re
 import symtable
 from dataclasses import dataclass, field
-from pathlib import Path
 
-import nbformat
-
-MOST_BYTES = 30 * 2**20  # of a notebook file
 SMALL = {"N_MEASURED": 8, "N_LIVE": 3, "N_PICTURES": 3, "N_SAMPLES": 20}
 """What the grading profile makes of a notebook's sizes; any other N_… is at most ``OTHER``."""
 OTHER = 12
-
-
-class BadNotebook(ValueError):
-    """A submission that cannot be read as a notebook, and why."""
+MOST_PARSED = 2**17  # characters of a notebook, an eighth of them in one cell
+_MAGIC, _WORD = re.compile(r"(?<![^\n])[ \t]*[%!?].*"), re.compile(r"[^\W\d]\w*")
 
 
 @dataclass
 class Repaired:
-    """cells: {"id", "kind", "source", "of"} in order; ``of`` is the id of the known cell that a
-    student's own cell follows, and of a known cell its own. remarks: what was found out of
-    order."""
+    """cells: {"id", "kind", "source", "of", "attachments", "theirs": whether it differs from the
+    source's} in order; ``of`` is the id of the known cell that a student's own cell follows, and of
+    a known cell its own. for_tasks: the ids of those
+    that the tasks need; for_marks: of those that the tasks or what a person marks needs. remarks:
+    what was found out of order."""
 
     cells: list[dict]
+    for_tasks: set[str] = field(default_factory=set)
+    for_marks: set[str] = field(default_factory=set)
     remarks: list[str] = field(default_factory=list)
-
-
-def read_notebook(path):
-    """A notebook of any version 4 (or 3, upgraded), or BadNotebook."""
-    path = Path(path)
-    if path.is_symlink() or not path.is_file():
-        raise BadNotebook("not a plain file")
-    if path.stat().st_size > MOST_BYTES:
-        raise BadNotebook(
-            f"{path.stat().st_size / 2**20:.0f} MiB: more than {MOST_BYTES / 2**20:.0f}"
-        )
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8", errors="replace"))
-        notebook = (
-            nbformat.from_dict(raw)
-            if raw.get("nbformat") == 4
-            else nbformat.convert(nbformat.from_dict(raw), 4)
-        )
-        for cell in notebook.cells:
-            source = cell.get("source", "")
-            cell.source = "".join(source) if isinstance(source, list) else str(source)
-            metadata = cell.get("metadata")
-            cell.metadata = nbformat.from_dict(metadata if isinstance(metadata, dict) else {})
-            cell.cell_type = str(cell.cell_type)
-    except Exception as error:  # nbformat raises whatever comes to hand
-        raise BadNotebook(
-            f"not a Jupyter notebook ({type(error).__name__}: {str(error)[:200]})"
-        ) from None
-    return notebook
-
-
-def cell_id(cell) -> str | None:
-    """Under which name the source would know it."""
-    nbgrader = cell.metadata.get("nbgrader")
-    names = (
-        nbgrader.get("grade_id") if isinstance(nbgrader, dict) else None,
-        cell.get("id"),
-        cell.metadata.get("id"),
-    )
-    return next((name for name in names if name and isinstance(name, str)), None)
 
 
 def is_solution(cell) -> bool:
@@ -91,14 +47,13 @@ def is_locked(cell) -> bool:
 
 
 def repair(submission, source, *, seed) -> Repaired:
-    """The cells to execute of a submission (a notebook), with the parameters of the grading
-    profile."""
+    """The cells to execute of a submission (``reading.read_notebook``'s), with the parameters of
+    the grading profile."""
     known = {cell.id: cell for cell in source.cells}
     theirs, own, remarks, order = {}, {None: []}, [], []
     last = None
-    for cell in submission.cells:
-        name = cell_id(cell)
-        if name not in known:
+    for cell, name in zip(submission, recognised(submission, source), strict=True):
+        if name is None:
             own.setdefault(last, []).append(cell)
             continue
         if name in theirs:
@@ -112,49 +67,118 @@ def repair(submission, source, *, seed) -> Repaired:
         order.append(name)
     if order != [name for name in known if name in theirs]:
         remarks.append("cells were out of order; they were run in the source's order")
-    result, wanted = Repaired([], remarks), set()
+    result, wanted = Repaired([], remarks=remarks), set()
 
-    def add(cell, source_text, name, of):
-        result.cells.append({"id": name, "kind": cell.cell_type, "source": source_text, "of": of})
-        if cell.cell_type == "code" and (
-            name not in known
-            or source_text != known[name].source
-            or _marked(known[name])
-            or name == "bootstrap"
+    def add(kind, source_text, name, of, attachments=(), differs=True):
+        result.cells.append(
+            {
+                "id": name,
+                "kind": kind,
+                "source": source_text,
+                "of": of,
+                "attachments": dict(attachments),
+                "theirs": differs,
+            }
+        )
+        ours = known.get(name)
+        if kind == "code" and (
+            ours is None or source_text != ours.source or _marked(ours) or name == "bootstrap"
         ):
             wanted.add(name)
+        if kind == "code" and (name == "bootstrap" or (ours is not None and is_solution(ours))):
+            result.for_marks.add(name)
+            if not (ours is not None and _by_hand(ours)):
+                result.for_tasks.add(name)
 
-    for number, cell in enumerate(own[None]):
-        add(cell, cell.source, f"own-0-{number}", None)
+    def add_own(after):
+        for number, cell in enumerate(own.get(after, [])):
+            add(cell.kind, cell.source, f"own-{after or 0}-{number}", after, cell.attachments)
+
+    add_own(None)
     for name, ours in known.items():
         mine = theirs.get(name)
+        changed = mine is not None and _plain(mine.source) != _plain(ours.source)
         if name == "parameters":
-            add(ours, profile(ours.source, seed), name, name)
+            if changed:  # what it adds to ours stays
+                add("code", mine.source, "own-parameters", name)
+            add("code", profile(ours.source, seed), name, name, differs=False)
         elif is_locked(ours) or (mine is None and not is_solution(ours)):
-            add(ours, ours.source, name, name)
+            add(ours.cell_type, ours.source, name, name, differs=False)
         elif mine is None:
             remarks.append(f"cell {name} is missing")
         else:
-            add(mine, mine.source, name, name)
-        if (
-            mine is not None
-            and name.startswith("check-")
-            and is_locked(ours)
-            and mine.source.strip() != ours.source.strip()
-        ):
+            add(mine.kind, mine.source, name, name, mine.attachments, changed)
+        if changed and name.startswith("check-") and is_locked(ours):
             remarks.append(f"cell {name} had been changed; it was restored")
-        for number, cell in enumerate(own.get(name, [])):
-            add(cell, cell.source, f"own-{name}-{number}", name)
+        add_own(name)
     executed = needed(result.cells, wanted)
     result.cells = [
         cell for cell in result.cells if cell["kind"] != "code" or cell["id"] in executed
     ]
+    result.for_tasks = needed(result.cells, result.for_tasks)
+    result.for_marks = needed(result.cells, result.for_marks)
     return result
+
+
+def recognised(submission, source) -> list[str | None]:
+    """For each cell of a submission the id of the source's cell that it is, or None: by its names,
+    and where tools or copying took those away by its tags, its text, the function it defines, or,
+    for what a student fills in, by its place among the others."""
+    known = {cell.id: cell for cell in source.cells}
+    found = [next((name for name in cell.names if name in known), None) for cell in submission]
+
+    def claim(marks_of_ours, marks_of_theirs):
+        """Cells that nobody claimed yet and that share a mark become one, in order."""
+        free = [(name, marks_of_ours(ours)) for name, ours in known.items() if name not in found]
+        for number, cell in enumerate(submission):
+            if found[number] is None and (marks := marks_of_theirs(cell)):
+                for place, (name, mine) in enumerate(free):
+                    if marks & mine:
+                        found[number] = name
+                        del free[place]
+                        break
+
+    special = {"parameters", "bootstrap"}
+    claim(lambda ours: special & set(ours.metadata.get("tags", [])), lambda c: special & {*c.tags})
+    claim(
+        lambda ours: {(ours.cell_type, _plain(ours.source))},
+        lambda cell: {(cell.kind, _plain(cell.source))},
+    )
+    claim(
+        lambda ours: _defined(ours.source) if is_solution(ours) else set(),
+        lambda cell: _defined(cell.source) if cell.kind == "code" else set(),
+    )
+    names = list(known)
+    for place, (name, ours) in enumerate(known.items()):
+        if name in found or not is_solution(ours):
+            continue
+        before = [i for i, other in enumerate(found) if other in names[:place]]
+        after = [i for i, other in enumerate(found) if other in names[place:]]
+        gap = range(max(before, default=-1) + 1, min(after, default=len(found)))
+        words = ours.cell_type == "markdown"
+        fits = [i for i in gap if found[i] is None and submission[i].source.strip()]
+        fits = [i for i in fits if words or submission[i].kind == "code"]
+        fits.sort(key=lambda i: words and submission[i].kind == "code")
+        if fits:
+            found[fits[0]] = name
+    return found
+
+
+def _defined(source):
+    return set(re.findall(r"^def (my_\w+)", source, re.MULTILINE))
+
+
+def _plain(source):
+    return "\n".join(line.rstrip() for line in source.strip().splitlines())
+
+
+def _by_hand(cell):
+    return bool((cell.metadata.get("nbgrader") or {}).get("grade"))
 
 
 def _marked(cell):
     """Whether points depend on a cell of a source notebook."""
-    return is_solution(cell) or bool((cell.metadata.get("nbgrader") or {}).get("grade"))
+    return is_solution(cell) or _by_hand(cell)
 
 
 def needed(cells, wanted) -> set[str]:
@@ -162,19 +186,27 @@ def needed(cells, wanted) -> set[str]:
     cells that bind what they use.
 
     A full notebook measures for a minute what no mark depends on; this is what remains of it. A
-    cell that is no plain Python (magics) is always executed.
+    cell that is no plain Python, imports everything, or is too long to take apart, is always
+    executed, and may use whatever it mentions.
     """
-    found, missing = set(), set()
+    found, missing, left = set(), set(), MOST_PARSED
     for cell in reversed([cell for cell in cells if cell["kind"] == "code"]):
+        source = cell["source"]
+        magic, left = "\n".join(_MAGIC.findall(source)), left - len(source)
         try:
-            bound, certain, used = _names(cell["source"])
-        except (SyntaxError, ValueError, RecursionError):
+            if len(source) > MOST_PARSED // 8 or left < 0:
+                raise ValueError("too long")
+            bound, certain, used = _names(_MAGIC.sub(_blank, source))
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            bound, certain, used, magic = set(), set(), set(), source
+        if magic or cell["id"] in wanted or bound & missing:
             found.add(cell["id"])
-            continue
-        if cell["id"] in wanted or bound & missing:
-            found.add(cell["id"])
-            missing = missing - certain | used
+            missing = missing - certain | used | set(_WORD.findall(magic))
     return found
+
+
+def _blank(line):
+    return line[0][: len(line[0]) - len(line[0].lstrip())] + "pass"
 
 
 def _names(source):
@@ -182,6 +214,8 @@ def _names(source):
     it uses from elsewhere, also within functions)."""
     bound, certain, used = set(), set(), set()
     for statement in ast.parse(source).body:
+        if isinstance(statement, ast.ImportFrom) and statement.names[0].name == "*":
+            raise ValueError("it may bind any name")
         table = symtable.symtable(ast.unparse(statement), "cell", "exec")
         binds = {
             name.get_name()

@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import threading
 import time
@@ -24,7 +25,9 @@ from functools import cache
 from pathlib import Path
 
 from helpers.course.grading.processes import family, look
+from helpers.course.grading.remote import SECONDS
 
+FILES = 20_000  # and folders, that one process may make: each costs the kernel memory
 GRACE = 5  # CPU seconds beyond ``cell``, for the process to stop by itself
 _COURSE = "/course"
 _SYSTEM = (
@@ -42,6 +45,7 @@ _SYSTEM = (
     "/etc/nsswitch.conf",
     "/opt/hostedtoolcache",
 )
+_OF_PYTHON = ("bin", "lib", "lib64", "share", "pyvenv.cfg")
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 # of nobody: as root, each running submission gets a user of its own, so that limits count it alone
 _FIRST_UID = 64_000
@@ -56,7 +60,7 @@ class Limits:
 
     A busy machine makes nothing idle: what waits for a processor is not asleep."""
 
-    cell: float = 15
+    cell: float = SECONDS
     idle: float = 20
     wall: float = 900
     cpu: int = 120
@@ -127,6 +131,8 @@ class Sandbox:
         self._cpu, self._cpu_heard, self._cpu_seen = 0.0, 0.0, 0.0
         self.awaited = False
         """Whether the caller waits for it: asleep, it is idle only then."""
+        self.spent = False
+        """Whether it was ended for the time of all its cells together."""
         self.peak = 0
         """Bytes that its processes held at once, as far as seen."""
         self._over = threading.Event()
@@ -184,11 +190,15 @@ class Sandbox:
             self._cpu_seen = self._cpu
             if held > self.limits.memory:
                 self.kill(f"it took more than {self.limits.memory / 2**30:.1f} GiB of memory")
+            elif self._cpu > self.limits.cpu:
+                self.spent = True
+                self.kill(f"it took more than {self.limits.cpu:g} s of processor time in all")
             elif self._cpu - self._cpu_heard > self.limits.cell + GRACE:
                 self.kill(f"it ran longer than {self.limits.cell:g} s and did not react")
             elif now - self._awake > self.limits.idle:
                 self.kill(f"it slept longer than {self.limits.idle:g} s")
             elif now - self._begun > self.limits.wall:
+                self.spent = True
                 self.kill(f"it took longer than {self.limits.wall:g} s in all")
 
     def _drain(self):
@@ -202,7 +212,7 @@ def _limited(limits):
     hold."""
     return [
         "prlimit",
-        f"--cpu={limits.cpu}",
+        f"--cpu={limits.cpu + GRACE}",
         f"--data={2 * limits.memory}",
         f"--fsize={limits.file}",
         "--core=0",
@@ -217,22 +227,24 @@ def _walled(course, root, command, limits, slot):
     owner = f"uid={uid},gid={uid}," if as_root else ""
     steps = [
         "set -e",
+        "umask 022",
         f"mount -t tmpfs -o mode=755,size=4m sandbox {shlex.quote(str(root))}",
         f"cd {shlex.quote(str(root))}",
     ]
-    for path in _visible():
-        if path.is_symlink():
-            steps.append(
-                f"mkdir -p .{shlex.quote(str(path.parent))}; cp -P {shlex.quote(str(path))} "
-                f".{shlex.quote(str(path))}"
-            )
-        else:
-            steps += _bind(path, path)
+    places, links = _visible()
+    for path in places:
+        steps += _bind(path, path)
+    for path in map(str, links):
+        steps.append(
+            f"mkdir -p .{shlex.quote(os.path.dirname(path))}; "
+            f"cp -P {shlex.quote(path)} .{shlex.quote(path)}"
+        )
     steps += [
         f"mkdir -p proc dev old .{_COURSE}",
         "mount -t proc -o nosuid,nodev,noexec proc proc",
         *(f"touch dev/{name}; mount --bind /dev/{name} dev/{name}" for name in _DEVICES),
-        f"mount -t tmpfs -o {owner}nosuid,nodev,mode=755,size={limits.disk} scratch .{_COURSE}",
+        f"mount -t tmpfs -o {owner}nosuid,nodev,mode=755,size={limits.disk},nr_inodes={FILES} "
+        f"scratch .{_COURSE}",
         f"mkdir .{_COURSE}/notebooks .{_COURSE}/tmp; ln -s {_COURSE}/tmp tmp; ln -s {_COURSE}/tmp "
         "dev/shm",
         f"cp -r {shlex.quote(str(course / 'tmp'))}/. .{_COURSE}/tmp"
@@ -291,11 +303,9 @@ def _fixed(course):
 
 
 def _bind(source, target):
+    parent = shlex.quote(f".{Path(target).parent}")
     source, target = shlex.quote(str(source)), shlex.quote(f".{target}")
-    make = (
-        f"if [ -d {source} ]; then mkdir -p {target}; else mkdir -p $(dirname {target}); touch "
-        f"{target}; fi"
-    )
+    make = f"if [ -d {source} ]; then mkdir -p {target}; else mkdir -p {parent}; touch {target}; fi"
     # noexec only where the source demands it: a namespace may not take that flag away.
     read_only = (
         f"mount -o remount,bind,ro,nosuid,nodev {target} || mount -o "
@@ -305,18 +315,39 @@ def _bind(source, target):
 
 
 def _visible():
-    """What of the system the process sees: programs, libraries, this Python with its packages."""
-    python = {
-        sys.prefix,
-        sys.base_prefix,
-        *(path for path in sys.path if path.endswith(("site-packages", "dist-packages"))),
-    }
-    paths = [Path(path) for path in (*_SYSTEM, *sorted(python)) if Path(path).exists()]
-    kept = []
-    for path in paths:
-        if not any(path.is_relative_to(other) for other in kept if not other.is_symlink()):
-            kept.append(path)
-    return kept
+    """What of the system the process sees, as (folders and files at their real places, links that
+    lead to them): programs, libraries, this Python with its packages, wherever they lie. Of a
+    Python's folder, which may be somebody's home, only what belongs to Python."""
+    prefixes = {sys.prefix, sys.base_prefix, str(Path(sys._base_executable).parents[1])}
+    wanted = [*_SYSTEM, sys.executable, sys._base_executable, sysconfig.get_path("stdlib")]
+    wanted += [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
+    wanted += [str(Path(each, part)) for each in sorted(prefixes) for part in _OF_PYTHON]
+    links, places = {}, set()
+    for path in wanted:
+        met, place = _way_to(path)
+        if place.exists():
+            links |= dict.fromkeys(met)
+            places.add(place)
+
+    def within(path, others):
+        return any(path != other and path.is_relative_to(other) for other in others)
+
+    kept = sorted(place for place in places if not within(place, places))
+    return kept, [link for link in links if not within(link, kept)]
+
+
+def _way_to(path):
+    """(the links met on the way to a path, its real place)."""
+    links, rest, here = [], list(Path(path).parts[1:]), Path("/")
+    while rest and len(links) < 40:  # as Linux counts them
+        part = rest.pop(0)
+        here = here.parent if part == ".." else here / part
+        if here.is_symlink():
+            links.append(here)
+            target = Path(os.readlink(here))
+            here = Path("/") if target.is_absolute() else here.parent
+            rest = [*target.parts[target.is_absolute() :], *rest]
+    return links, here
 
 
 def _environment(home):

@@ -1,16 +1,19 @@
 """The grader's side of one submission's process: send it the cells, host the network that it asks,
 take arrays back."""
 
+import base64
 import sys
 import time
 
 import numpy as np
 
+from helpers.course.grading.reading import PICTURES
 from helpers.course.grading.remote import Answer, asked
 from helpers.course.grading.sandbox import Limits, Sandbox
 from helpers.course.grading.wire import WireError, receive, send
 
 MOST_BYTES = 128 * 2**20  # of all that one process may send
+MOST_PICTURED = 24 * 2**20  # of them pictures that are kept
 
 
 class Died(Exception):
@@ -39,8 +42,10 @@ class Session:
         self.started = time.monotonic()
         self.seconds = {}
         """What took how long: "start" (interpreter and imports), "notebook"."""
+        self.results = {}
+        """id (or "sliders") → {"error", "text", "pictures"} of the cells that ran."""
         self.sandbox = Sandbox(course, command, self.limits, isolated=isolated, slot=slot)
-        self._during, self._received = "the start", 0
+        self._during, self._received, self._pictured = "the start", 0, 0
 
     def __enter__(self):
         return self
@@ -49,8 +54,7 @@ class Session:
         self.sandbox.close()
 
     def run(self, cells, *, sliders=True) -> dict[str, dict]:
-        """Execute the cells, and move their sliders: id (or "sliders") → {"error", "text",
-        "pictures"}.
+        """Execute the cells, and move their sliders; ``results``.
 
         Raises:
             Died: ``during`` is then the id of the cell at work.
@@ -58,20 +62,24 @@ class Session:
         self._send({"cells": cells, "sliders": sliders, "seconds": self.limits.cell})
         self._expect("imported")
         self.seconds["start"] = time.monotonic() - self.started
-        begun, results = time.monotonic(), {}
+        begun = time.monotonic()
         for name in [*(cell["id"] for cell in cells), *(["sliders"] if sliders else [])]:
             self._during = name
             self._expect("begins")
-            told, _ = self._expect("cell")
-            results[name] = _plain(told)
+            told, pictures = self._expect("cell")
+            self._pictured += sum(picture.nbytes for picture in pictures.values())
+            if self._pictured > MOST_PICTURED:
+                pictures = {}
+            self.results[name] = _plain(told, pictures)
         self._during = "the end"
         self._expect("ready")
         self.seconds["notebook"] = time.monotonic() - begun
-        return results
+        return self.results
 
-    def call(self, function, arguments, blocked=()) -> Answer:
+    def call(self, function, arguments, permits=(), instead=None) -> Answer:
         """Call the student's function. ``arguments``: pairs (kind, value), as ``tasks.arguments``
-        makes them.
+        makes them; ``permits``: as for ``guard.guarded``; ``instead``: functions of the notebook,
+        name → source, that stand there meanwhile.
 
         Raises:
             Died.
@@ -86,7 +94,8 @@ class Session:
         request = {
             "call": function,
             "arguments": told,
-            "blocked": list(blocked),
+            "permits": list(permits),
+            "instead": instead or {},
             "seconds": self.limits.cell,
         }
         self._send(request, arrays)
@@ -96,7 +105,7 @@ class Session:
                 break
             self._send(*asked(self.network, message["model"], arrays, answer))
         if "returned" in message:
-            answer.kind, answer.arrays = str(message["returned"]), arrays
+            answer.kind, answer.arrays = str(message["returned"])[:50], arrays
         else:
             answer.problem = str(message.get("raised", "nothing came back"))[:1000]
         return answer
@@ -143,14 +152,17 @@ class Session:
         raise Died(reason, self._during)
 
 
-def _plain(told):
-    """A cell's report with only what it should hold."""
-    error = told.get("error")
-    pictures = told.get("pictures") if isinstance(told.get("pictures"), list) else []
+def _plain(told, pictures):
+    """A cell's report with only what it should hold; pictures as data URLs."""
+    cell = told["cell"] if isinstance(told["cell"], dict) else {}
+    error, kinds = cell.get("error"), told.get("kinds")
+    shown = [
+        f"data:{kind};base64,{base64.b64encode(pictures[str(place)].tobytes()).decode()}"
+        for place, kind in enumerate(kinds if isinstance(kinds, list) else ())
+        if kind in PICTURES and str(place) in pictures
+    ]
     return {
         "error": None if error is None else str(error)[:2000],
-        "text": str(told.get("text", ""))[:25_000],
-        "pictures": [
-            p for p in pictures[:6] if isinstance(p, str) and p.isascii() and len(p) < 3e6
-        ],
+        "text": str(cell.get("text", ""))[:25_000],
+        "pictures": shown,
     }

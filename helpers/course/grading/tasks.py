@@ -1,12 +1,11 @@
-"""What a task is: one function, its points, what is blocked meanwhile, and the checks that earn the
-points.
+"""What a task is: one function, its points, what it may call, and the checks that earn the points.
 
 ``tasks_smoothgrad``, ``tasks_ig`` and ``tasks_relatives`` hold the tasks themselves.
 """
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, wraps
 from importlib import import_module
 from operator import attrgetter
@@ -31,24 +30,30 @@ class Generator:
     seed: int
 
 
+SALIENCY = ("helpers.attribution.gradients:saliency",)
+
+
 @dataclass(frozen=True)
 class Task:
     """``judge(given, call)`` yields (points, what is checked, None or the reason why they are lost)
     for each check; their points add up to ``points``, of which course.toml makes others where it
     says so. ``call(*arguments)`` calls the student's function and returns an ``Answer``.
-    ``helper`` takes the same arguments and calls the package: a notebook goes on with it."""
+    ``permits``: the attribution code that it may call, "module:name"; None: all of it.
+    ``helper`` takes the same arguments and calls the package: a notebook goes on with it.
+    ``instead``: earlier functions of the notebook that this one may build on → the source of right
+    ones, so that their mistakes cost points once."""
 
     notebook: str
     name: str
     points: int
-    blocked: tuple[str, ...]
+    permits: tuple[str, ...] | None
     helper: Callable
     judge: Callable[["Given", Callable], Iterator[tuple[int, str, str | None]]]
+    instead: dict[str, str] = field(default_factory=dict)
 
 
 def of(module, *names):
-    """What a task blocks, "module:name" or "module:Class.method", each looked up: one that is not
-    there blocks nothing.
+    """What a task permits, as "module:name", each looked up: one that is not there permits nothing.
 
     Raises:
         ImportError, AttributeError: there is no such module or name.
@@ -58,9 +63,11 @@ def of(module, *names):
     return [f"{module}:{name}" for name in names]
 
 
-def task(notebook, points, blocked, helper):
+def task(notebook, points, permits, helper, instead=None):
     """Decorator: makes a ``Task`` of a judge, which bears the name of the student's function."""
-    return lambda judge: Task(notebook, judge.__name__, points, tuple(blocked), helper, judge)
+    return lambda judge: Task(
+        notebook, judge.__name__, points, tuple(permits), helper, judge, instead or {}
+    )
 
 
 def remembered(reference):
@@ -254,10 +261,8 @@ def keys(answer, expected) -> str | None:
             f"{'an array' if answer.kind == 'array' else 'a ' + answer.kind}"
         )
     if set(answer.arrays) != set(map(str, expected)):
-        return (
-            f"keys {', '.join(sorted(answer.arrays))}, where {', '.join(map(str, expected))} were "
-            "expected"
-        )
+        found = ", ".join(sorted(answer.arrays))[:300]
+        return f"keys {found}, where {', '.join(map(str, expected))} were expected"
     return None
 
 

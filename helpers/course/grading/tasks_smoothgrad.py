@@ -9,30 +9,19 @@ from helpers.attribution.gradients import saliency
 from helpers.attribution.smoothgrad import smoothgrad
 from helpers.course.grading.tasks import (
     MODEL,
+    SALIENCY,
     Generator,
     gradients,
     keys,
-    of,
     same,
     task,
     wrong,
 )
 from helpers.noise import noise_field
 
-_GRADIENT = [
-    *of("helpers.attribution.gradients", "saliency", "input_gradient", "_gradient_and_logit"),
-    *of("helpers.attribution.gradients", "stream"),
-    *of("captum.attr", "Saliency.attribute", "InputXGradient.attribute"),
-]
-SMOOTHGRAD = [
-    *of("helpers.attribution.smoothgrad", "smoothgrad"),
-    *of("captum.attr", "NoiseTunnel.attribute"),
-]
-_NOISE = of("helpers.noise", "noise_field", "draw_field")
-_AGGREGATE = of(
-    "helpers.attribution.aggregates",
-    *("make_accumulator", "Mean.update", "Variance.update", "TrimmedMean.update"),
-)
+_MY_GRADIENT = {
+    "my_gradient": "from helpers.attribution.gradients import saliency as my_gradient",
+}
 NOISE = 0.12
 
 
@@ -75,7 +64,7 @@ def _draw(distribution, shape, generator):
     return noise_field(shape, seed, index, distribution=distribution)
 
 
-@task("smoothgrad_1_method", 4, [*_GRADIENT, *SMOOTHGRAD], saliency)
+@task("smoothgrad_1_method", 4, (), saliency)
 def my_gradient(given, call):
     answer = call(MODEL, given.pixels, given.target)
     expected = given.gradient(given.pixels, given.target)
@@ -109,7 +98,7 @@ def _probability(given):
     )[0]
 
 
-@task("smoothgrad_1_method", 8, SMOOTHGRAD, _on_fields)
+@task("smoothgrad_1_method", 8, SALIENCY, _on_fields, _MY_GRADIENT)
 def my_smoothgrad(given, call):
     pixels, target, fields = given.pixels, given.target, given.fields(6)
     answer = call(MODEL, pixels, target, fields, NOISE)
@@ -149,7 +138,7 @@ def my_smoothgrad(given, call):
     )
 
 
-@task("smoothgrad_2_noise_strength", 10, SMOOTHGRAD, _strengths)
+@task("smoothgrad_2_noise_strength", 10, SALIENCY, _strengths)
 def my_noise_study(given, call):
     pixels, target, fields = given.pixels, given.target, given.fields(4)
     strengths = [0.0, 0.1, 0.25]
@@ -190,7 +179,7 @@ def _mean_abs(given, fields, noise):
     )
 
 
-@task("smoothgrad_3_sample_count", 10, SMOOTHGRAD, _counts)
+@task("smoothgrad_3_sample_count", 10, SALIENCY, _counts)
 def my_counts(given, call):
     pixels, target, fields = given.pixels, given.target, given.fields(9)
     counts = [5, 1, 8]
@@ -221,7 +210,7 @@ def my_counts(given, call):
     )
 
 
-@task("smoothgrad_4_noise_distribution", 10, _NOISE, _draw)
+@task("smoothgrad_4_noise_distribution", 10, (), _draw)
 def my_noise(given, call):
     shape = (3, 80, 80 + given.seed % 16)
     laws = {
@@ -303,7 +292,7 @@ def _distance(found, law):
     return stats.kstest(found.ravel(), law.cdf).statistic
 
 
-@task("smoothgrad_5_aggregation", 10, [*_AGGREGATE, *SMOOTHGRAD], _aggregate)
+@task("smoothgrad_5_aggregation", 10, (), _aggregate)
 def my_aggregate(given, call):
     values = torch.from_numpy(given.rng(5).standard_normal((20, 2, 3, 6, 5)) + 0.3).float()
     values[3, 0, 0, 0, 0] = 0  # must not decide a geometric mean

@@ -15,6 +15,7 @@ from safetensors.numpy import load, save
 _LENGTHS = struct.Struct("<II")
 LIMIT = 64 * 2**20
 """The most bytes of one message."""
+MOST_TEXT = 2**20  # of them JSON: a list in it takes thirty times its two bytes
 
 
 class WireError(Exception):
@@ -35,8 +36,8 @@ def send(stream: BinaryIO, message: dict, arrays: dict | None = None):
     stream.flush()
 
 
-def receive(stream: BinaryIO) -> tuple[dict, dict]:
-    """(message, arrays).
+def receive(stream: BinaryIO, most_text=MOST_TEXT) -> tuple[dict, dict]:
+    """(message, arrays). ``most_text``: bytes of JSON.
 
     Raises:
         EOFError: the other side is gone.
@@ -45,6 +46,8 @@ def receive(stream: BinaryIO) -> tuple[dict, dict]:
     n_text, n_data = _LENGTHS.unpack(_exactly(stream, _LENGTHS.size))
     if n_text + n_data > LIMIT:
         raise WireError(f"a message of {n_text + n_data} bytes, of at most {LIMIT}")
+    if n_text > most_text:
+        raise WireError(f"a message with {n_text} bytes of text, of at most {most_text}")
     text, data = _exactly(stream, n_text), _exactly(stream, n_data)
     try:
         message = json.loads(text)

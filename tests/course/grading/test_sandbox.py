@@ -1,10 +1,12 @@
 """The walls alone, around a bare Python: what cannot be reached, and what ends whoever tries too
 much."""
 
+import os
 import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -77,6 +79,7 @@ def test_no_network(course):
         said, _, _ = run(
             course,
             f"""
+import os
 import socket
 for address in (("127.0.0.1", {server.getsockname()[1]}), ("1.1.1.1", 53)):
     try:
@@ -206,3 +209,31 @@ def test_nothing_of_it_is_left(course, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["course"]
     left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
     assert "sleep 987" not in left and "sleep 986" not in left
+
+
+SEES_TORCH = """
+import sys
+from helpers.course.grading.sandbox import Sandbox
+
+command = [sys.executable, "-c", "import encodings, numpy, sys; print(sys.prefix)"]
+sandbox = Sandbox(Path(sys.argv[1]), command, isolated=True)
+print(sandbox.stdout.read().decode(), sandbox.errors)
+sandbox.close()
+"""
+
+
+@pytest.mark.parametrize("where", ["behind a link", "below a link", "behind a relative link"])
+def test_python_is_found_wherever_it_lies(course, tmp_path, where):
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    prefix = home / "env"
+    if where == "below a link":
+        (home / "all").symlink_to(Path(sys.prefix).parent)
+        prefix = home / "all" / Path(sys.prefix).name
+    elif where == "behind a link":
+        prefix.symlink_to(sys.prefix)
+    else:
+        prefix.symlink_to(os.path.relpath(sys.prefix, home))
+    command = [prefix / "bin" / "python", "-c", SEES_TORCH, course]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout.split() == [str(prefix)], done

@@ -1,7 +1,10 @@
 """The tasks, their functions called in this process: right answers earn everything, wrong ones lose
 what they should."""
 
+import copy
 import inspect
+import subprocess
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -13,6 +16,7 @@ from solutions import right
 import helpers
 from helpers.attribution.smoothgrad import smoothgrad
 from helpers.course import syllabus
+from helpers.course.grading import score
 from helpers.course.grading.remote import Answer, RemoteModel, asked
 from helpers.course.grading.score import ASSIGNMENTS, BY_HAND, TASKS, points_of, tasks_of, worth
 from helpers.course.grading.student import call
@@ -41,14 +45,15 @@ class NoSandbox:
 
         return nullcontext()
 
-    def call(self, function, values, blocked):
+    def call(self, function, values, permits, instead=None):
         self.answer, arrays, told = Answer(), {}, []
         for number, (kind, value) in enumerate(values):
             if kind in ("tensor", "array"):
                 arrays[str(number)] = np.ascontiguousarray(value)
                 value = str(number)
             told.append((kind, self.facts if kind == "model" else value))
-        request = {"call": function, "arguments": told, "blocked": blocked, "seconds": 10}
+        request = {"call": function, "arguments": told, "permits": permits, "seconds": 10}
+        request["instead"] = instead or {}
         message, returned = call(self, SimpleNamespace(namespace=self.namespace), request, arrays)
         self.answer.problem = message.get("raised")
         self.answer.kind, self.answer.arrays = message.get("returned", "array"), returned
@@ -59,7 +64,7 @@ def judged(given, task, namespace):
     """{check: reason or None} and the points earned."""
     session = NoSandbox(given, namespace)
     checks = list(
-        task.judge(given, lambda *values: session.call(task.name, arguments(values), task.blocked))
+        task.judge(given, lambda *values: session.call(task.name, arguments(values), task.permits))
     )
     assert sum(points for points, _, _ in checks) == task.points
     return {text: reason for _, text, reason in checks}, sum(
@@ -81,7 +86,7 @@ def test_a_result_written_down_earns_nothing(given, task):
     session = NoSandbox(other, right())
 
     def noted(*values):
-        answer = session.call(task.name, arguments(values), task.blocked)
+        answer = session.call(task.name, arguments(values), task.permits)
         answers.append(answer.arrays if answer.kind == "dict" else [*answer.arrays.values()])
         return answer
 
@@ -320,7 +325,131 @@ def test_captum_is_blocked_too(given):
         assert earned == 0
 
 
-@pytest.mark.parametrize("way", ["backward", "jacobian", "func.grad", "vmap"])
+WAYS_ROUND = {  # task → ways to the answer that are none of the student's own
+    "my_gradient": [
+        "from helpers.attribution.relatives import guided_backprop as f\n"
+        "    return f(model, pixels, target)",
+        "from captum.attr import Deconvolution as D\n    return D(model).attribute(pixels, target)",
+        "from captum._utils.gradient import compute_gradients as f\n"
+        "    return f(model, pixels, target)[0]",
+    ],
+    "my_noise": [
+        "from helpers import noise\n    draw, std, _ = noise._DISTRIBUTIONS[distribution]\n"
+        "    return draw(shape, generator) / std",
+        "return kept_noise[distribution](shape, generator)",
+    ],
+    "my_aggregate": [
+        "[made[how].update(g) for g in gradients]\n    return made[how].result()",
+        "made[how]._n = len(gradients)\n    return type(made[how]).result(made[how])",
+    ],
+    "my_nodes": [
+        "from captum.attr._utils.approximation_methods import approximation_parameters as f\n"
+        "    a, b = f('riemann_middle')\n    return b(n), a(n)",
+    ],
+    "my_integrated_gradients": [
+        "from captum.attr import IntegratedGradients as I\n"
+        "    return I(model)._attribute(pixels, baseline, target, n_steps=n_steps)",
+    ],
+    "my_retained_accuracy": [
+        "from helpers.measures import faithfulness\n    return faithfulness._positions([0], 4)",
+    ],
+}
+
+
+@pytest.mark.parametrize("name", WAYS_ROUND)
+def test_what_a_task_does_not_permit_is_blocked(given, name):
+    from helpers import noise
+    from helpers.attribution.aggregates import make_accumulator
+
+    made = {how: make_accumulator(how, 20) for how in ("mean", "median", "variance")}
+    for body in WAYS_ROUND[name]:
+        namespace = right()
+        namespace["made"] = made
+        namespace["kept_noise"] = {law: told[0] for law, told in noise._DISTRIBUTIONS.items()}
+        exec(f"def {name}{inspect.signature(namespace[name])}:\n    {body}", namespace)
+        reasons, earned = judged(given, BY_NAME[name], namespace)
+        assert earned == 0, body
+        assert any("is blocked" in (reason or "") for reason in reasons.values()), (body, reasons)
+
+
+def test_importing_is_free_and_what_a_task_permits_runs(given):
+    def my_smoothgrad(model, pixels, target, fields, noise):
+        from captum.attr import visualization
+
+        from helpers.attribution.gradients import saliency
+        from helpers.attribution.relatives import guided_backprop
+
+        assert visualization and guided_backprop
+        return sum(saliency(model, pixels + noise * f, target) for f in fields) / len(fields)
+
+    reasons, earned = judged(given, BY_NAME["my_smoothgrad"], {"my_smoothgrad": my_smoothgrad})
+    assert earned == 8, reasons
+
+
+def test_captum_may_be_imported_while_a_function_is_judged():
+    code = """
+import sys
+from helpers.course.grading.guard import guarded
+assert "captum" not in sys.modules
+with guarded(()):
+    from captum.attr import IntegratedGradients, Saliency
+    for call in (lambda: Saliency(len), lambda: IntegratedGradients.attribute(None, None)):
+        try:
+            call()
+        except PermissionError as error:
+            print(error)
+Saliency(len)
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True
+    )
+    assert done.stdout.count("is blocked") == 2 and not done.stderr, done
+
+
+@pytest.mark.parametrize(
+    "name, before, wrong",
+    [
+        (
+            "my_smoothgrad",
+            "my_gradient",
+            "lambda model, pixels, target: -good(model, pixels, target)",
+        ),
+        ("my_steps", "my_nodes", "lambda rule, n: (good(rule, n)[0], 2 * good(rule, n)[1])"),
+        ("my_steps_quality", "my_retained_accuracy", "lambda *a: 1 - good(*a)"),
+    ],
+)
+def test_one_mistake_costs_its_points_once(given, name, before, wrong):
+    namespace, task = right(), BY_NAME[name]
+    namespace["good"] = namespace[before]
+    if name == "my_steps_quality":  # as the task permits
+        from helpers import integrated_gradients
+
+        namespace["my_integrated_gradients"] = lambda m, p, t, b, n: integrated_gradients(
+            m, p, t, baseline=b, n_steps=n
+        )
+    namespace[before] = eval(wrong, namespace)
+    session = NoSandbox(given, namespace)
+    assert score._judge(task, given, session, None)["earned"] < task.points
+    once = score._judge(task, given, session, None, [before])
+    assert once["earned"] == task.points and before in once["remark"], once
+    assert namespace[before] is not namespace["good"], "and the student's own is back"
+
+
+@pytest.mark.parametrize("as_what", [np.stack, lambda pair: torch.from_numpy(np.stack(pair)), list])
+def test_a_pair_may_be_an_array(given, as_what):
+    namespace = right()
+    good = namespace["my_nodes"]
+    namespace["my_nodes"] = lambda rule, n: as_what(good(rule, n))
+    assert judged(given, BY_NAME["my_nodes"], namespace)[1] == 10
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        *("backward", "jacobian", "func.grad", "vmap", "vectorized", "batched", "copy", "weights"),
+        "jacrev",
+    ],
+)
 def test_any_way_to_a_gradient_is_fine(given, way):
     def my_gradient(model, pixels, target):
         if way == "backward":
@@ -333,6 +462,24 @@ def test_any_way_to_a_gradient_is_fine(given, way):
             )
         if way == "func.grad":
             return torch.func.grad(lambda x: model(x).gather(1, target[:, None]).sum())(pixels)
+        if way == "jacrev":
+            return torch.func.jacrev(lambda x: model(x).gather(1, target[:, None]).sum())(pixels)
+        if way == "vectorized":
+            return torch.autograd.functional.jacobian(
+                lambda x: model(x).gather(1, target[:, None]).sum(), pixels, vectorize=True
+            )
+        if way == "batched":
+            x = pixels.clone().requires_grad_()
+            logits = model(x)
+            which = torch.zeros(len(x), *logits.shape)
+            which[range(len(x)), range(len(x)), target] = 1
+            return torch.autograd.grad(logits, x, which, is_grads_batched=True)[0].sum(0)
+        if way in ("copy", "weights"):
+            other = copy.deepcopy(model).double() if way == "copy" else model
+            weight = next(other.parameters())
+            x = pixels.to(weight.device, weight.dtype).requires_grad_()
+            assert x.dtype == (torch.float64 if way == "copy" else torch.float32)
+            return torch.autograd.grad(other(x).gather(1, target[:, None]).sum(), x)[0].float()
         one = torch.func.grad(lambda x, t: model(x[None])[0].gather(0, t[None]).sum())
         return torch.func.vmap(one)(pixels, target)
 
@@ -417,5 +564,5 @@ def test_the_course_may_give_a_task_other_points(given, monkeypatch):
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 def test_the_package_goes_on_where_a_student_has_not_arrived(given, task):
     """A notebook's stand-in answers as a right solution does, calls apart that it may not make."""
-    found = examine(replace(task, blocked=()), task.helper, seed=given.seed)
+    found = examine(replace(task, permits=None), task.helper, seed=given.seed)
     assert not [reason for _, _, reason in found if reason]

@@ -47,7 +47,7 @@ EMBEDDED = {
         for recipe in list(RECIPES)[1:]
         for task, (*about, _) in _TASKS.items()
     },
-    **{f"scenes-{size}x{size}": ("shape", SHAPES, "scenes", (0,)) for size in LAST_MAPS},
+    **{f"scenes-{size}x{size}": ("shape", SHAPES, "scenes", SEEDS) for size in LAST_MAPS},
 }
 SHIPPED = EMBEDDED | {"digits": ("digit", tuple("0123456789"), "digits", SEEDS)}
 """Those of scenes, certified by swapping parts, and one whose pictures have no parts."""

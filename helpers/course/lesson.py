@@ -14,9 +14,10 @@ from helpers.course.grading.guard import freed, guarded
 from helpers.course.grading.remote import (
     SECONDS,
     Answer,
+    Pyplot,
     RemoteModel,
     asked,
-    packed,
+    returned_by,
     said,
 )
 
@@ -83,9 +84,14 @@ def task(name):
         ValueError: there is none. ImportError: in the grader's sandbox.
     """
     # not score.TASKS: students do not get the grader
-    from helpers.course.grading import tasks_ig, tasks_relatives, tasks_smoothgrad
+    from helpers.course.grading import (
+        tasks_captum,
+        tasks_ig,
+        tasks_relatives,
+        tasks_smoothgrad,
+    )
 
-    rooms = (tasks_smoothgrad, tasks_ig, tasks_relatives)
+    rooms = (tasks_smoothgrad, tasks_ig, tasks_relatives, tasks_captum)
     known = {each.name: each for room in rooms for each in room.TASKS}
     return known[choose(name, known, "function")]
 
@@ -127,12 +133,13 @@ def _answer(task, function, values, given):
         "model": lambda _: RemoteModel(_Here(given.network, answer), given.facts),
         "tensor": lambda array: torch.from_numpy(array.copy()),
         "generator": np.random.default_rng,
+        "pyplot": lambda _: Pyplot(),
     }
     told = [give.get(kind, lambda value: value)(value) for kind, value in arguments(values)]
     try:
         begun = time.process_time()
         with guarded(task.permits):
-            answer.kind, answer.arrays = packed(function(*told))
+            answer.kind, answer.arrays = returned_by(function, told)
         if (seconds := time.process_time() - begun) > SECONDS:
             answer.problem = f"it took {seconds:.0f} s; grading stops it after {SECONDS}"
     except Exception as error:

@@ -15,7 +15,9 @@ _FOR_STUDENTS = {
     # what precheck and the notebooks' own checks need
     "course/grading": ("__init__", "cells", "guard", "remote"),
 }
-_CHECKS = {"course/grading": ("tasks", "tasks_smoothgrad", "tasks_ig", "tasks_relatives")}
+_CHECKS = {
+    "course/grading": ("tasks", "tasks_smoothgrad", "tasks_ig", "tasks_relatives", "tasks_captum")
+}
 """Beside these rooms, which they get whole: what was measured, and the room that measures, answers
 the tasks. A file that is missing stops the copy."""
 _FOR_THE_SANDBOX = {"course/grading": ("student", "wire")}

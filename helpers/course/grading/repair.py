@@ -165,7 +165,7 @@ def recognised(submission, source) -> list[str | None]:
 
 
 def _defined(source):
-    return set(re.findall(r"^def (my_\w+)", source, re.MULTILINE))
+    return set(re.findall(r"^def (\w+)", source, re.MULTILINE))
 
 
 def _plain(source):

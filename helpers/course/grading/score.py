@@ -12,7 +12,7 @@ from pathlib import Path
 import nbformat
 
 from helpers.course import syllabus
-from helpers.course.grading import tasks_ig, tasks_relatives, tasks_smoothgrad
+from helpers.course.grading import tasks_captum, tasks_ig, tasks_relatives, tasks_smoothgrad
 from helpers.course.grading.guard import suspicious
 from helpers.course.grading.reading import BadNotebook, read_notebook
 from helpers.course.grading.repair import is_solution, repair
@@ -24,6 +24,7 @@ TASKS: tuple[Task, ...] = (
     *tasks_smoothgrad.TASKS,
     *tasks_ig.TASKS,
     *tasks_relatives.TASKS,
+    *tasks_captum.TASKS,
 )
 HELPERS_OF_TASKS = (
     *("saliency", "smoothgrad", "integrated_gradients", "make_baseline", "nodes_and_weights"),

@@ -94,7 +94,7 @@ class Session:
         request = {
             "call": function,
             "arguments": told,
-            "permits": list(permits),
+            "permits": None if permits is None else list(permits),
             "instead": instead or {},
             "seconds": self.limits.cell,
         }

@@ -21,6 +21,8 @@ from helpers.evaluate import logits_of
 TOLERANCE = 1e-3  # relative L2 error: the network computes in float64, the student in float32
 MODEL = object()
 """Stands for the network among the arguments of a call."""
+PYPLOT = object()
+"""Stands for matplotlib.pyplot; what was drawn with it comes back as the answer."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,13 @@ def of(module, *names):
 def task(notebook, points, permits, helper, instead=None):
     """Decorator: makes a ``Task`` of a judge, which bears the name of the student's function."""
     return lambda judge: Task(
-        notebook, judge.__name__, points, tuple(permits), helper, judge, instead or {}
+        notebook,
+        judge.__name__,
+        points,
+        None if permits is None else tuple(permits),
+        helper,
+        judge,
+        instead or {},
     )
 
 
@@ -202,6 +210,8 @@ def arguments(values):
     for value in values:
         if value is MODEL:
             told.append(("model", None))
+        elif value is PYPLOT:
+            told.append(("pyplot", None))
         elif isinstance(value, Generator):
             told.append(("generator", value.seed))
         elif isinstance(value, torch.Tensor):

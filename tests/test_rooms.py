@@ -26,10 +26,10 @@ FLOORS = (
 )
 # Raise a budget on purpose, in the change that needs it, and say in its message what it bought.
 LINES = {
-    "attribution": 2060,
-    "benchmark": 2230,
+    "attribution": 2040,
+    "benchmark": 2200,
     "measures": 1400,
-    "studies": 2520,
+    "studies": 2480,
     "display": 2720,
     "course": 4700,
     "ground": 600,

@@ -411,13 +411,12 @@ def completeness_gap(
         else:
             origins = _check_references(model, pixels, references)
             if extra or isinstance(target, Score):  # what a reference gives depends on the input
-                rises = [_rise(model, pixels, origin, target, extra) for origin in origins]
-                rise = torch.stack(rises).mean(0)
+                there = [_wide(explained(model, one, target, extra=extra)) for one in origins]
+                there = torch.stack(there).mean(0)
             else:
-                there = _wide(logits_of(model, references.to(pixels.dtype))).mean(0)
-                rise = _wide(explained(model, pixels, target)) - one_class(
-                    there.expand(len(pixels), -1), target
-                )
+                logits = _wide(logits_of(model, references.to(pixels.dtype))).mean(0)
+                there = one_class(logits.expand(len(pixels), -1), target)
+            rise = _wide(explained(model, pixels, target, extra=extra)) - there
     return _sum(attribution.detach()) - rise
 
 

@@ -114,7 +114,7 @@ def _opened(data, model, batch_size, workers):
         if data.dtype.kind != "f":
             remedy = ": for bytes, pixels.astype('float32') / 255" if data.dtype == "u1" else ""
             raise TypeError(f"data must be floating point, found {data.dtype}{remedy}")
-        check_pixels(None, torch.from_numpy(np.array(data[:1])), "data")
+        check_pixels(None, _tensor(data[:1]), "data")
         return len(data), _of_array(data, _rows(data[:1], batch_size)), None
     if isinstance(data, torch.Tensor):
         check_pixels(None, data[:1], "data")
@@ -148,7 +148,7 @@ def _opened(data, model, batch_size, workers):
 def _of_array(data, rows):
     for start in range(0, len(data), rows):
         part = data[start : start + rows]
-        part = part if isinstance(part, torch.Tensor) else torch.from_numpy(np.array(part))
+        part = part if isinstance(part, torch.Tensor) else _tensor(part)
         yield list(range(start, start + len(part))), part, None
 
 
@@ -217,8 +217,13 @@ def _read(file, size):
         return why_unreadable(file, error)
 
 
+def _tensor(array):
+    """A copy, so of a file on disk these rows alone."""
+    return torch.from_numpy(np.array(array, array.dtype.newbyteorder("=")))
+
+
 def _rows(first, batch_size):
-    first = first if isinstance(first, torch.Tensor) else torch.from_numpy(np.array(first))
+    first = first if isinstance(first, torch.Tensor) else _tensor(first)
     return rows_at_once(first, batch_size)
 
 

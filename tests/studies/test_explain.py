@@ -2,6 +2,9 @@
 was stopped."""
 
 import re
+import subprocess
+import sys
+import time
 import warnings
 from functools import partial
 from pathlib import Path
@@ -73,7 +76,7 @@ class Flow(IterableDataset):
 SOURCES = {
     "tensor": lambda x: x,
     "array": lambda x: x.numpy(),
-    "reversed array": lambda x: x.numpy()[::-1][::-1],
+    "array of other bytes": lambda x: x.numpy()[::-1][::-1].astype(">f4"),
     "image set": lambda x: ImageSet(x, tuple("abcde")),
     "data set": lambda x: Items(list(x)),
     "data set of arrays": lambda x: Items([each.numpy() for each in x]),
@@ -529,3 +532,22 @@ def test_an_interrupt_says_how_to_go_on(folder, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(stores, "_explained", interrupted)
     assert main(["scenes", str(folder), "--out", str(tmp_path / "o.zarr")]) == 130
     assert "the same command goes on where it was" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_goes_on_and_ends_with_the_same_bytes(folder, tmp_path):
+    command = [sys.executable, "-W", "ignore", "-m", "helpers", "explain", "scenes", str(folder)]
+    command += ["--set", "n_samples=300", "--chunk", "1", "--out"]
+    subprocess.run([*command, tmp_path / "whole.zarr"], check=True, capture_output=True)
+    out, killed = tmp_path / "killed.zarr", 0
+    for more in (0, 1, 2, 4):
+        process = subprocess.Popen([*command, out], stdout=-3, stderr=-3)
+        had = len(list(out.glob("answers/c/*")))
+        while process.poll() is None and len(list(out.glob("answers/c/*"))) < had + more:
+            time.sleep(0.01)
+        killed += process.poll() is None
+        process.kill()
+        process.wait()
+    assert killed >= 3
+    subprocess.run([*command, out], check=True, capture_output=True)
+    assert tree(out) == tree(tmp_path / "whole.zarr")

@@ -34,7 +34,9 @@ _ROOM_OF = {
 }
 _HERE = Path(__file__).parent
 # the students' edition holds fewer rooms
-__all__ = sorted(n for n, room in _ROOM_OF.items() if (_HERE / room.split(".")[0]).exists())
+__all__ = sorted(
+    name for name, room in _ROOM_OF.items() if (_HERE / f"{room.replace('.', '/')}.py").exists()
+)
 _MOVED = {  # the modules of version 0.1
     **dict.fromkeys(("aggregates", "gradients", "relatives"), "attribution"),
     **dict.fromkeys(("models", "images", "scenes", "training"), "benchmark"),

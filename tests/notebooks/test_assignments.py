@@ -11,10 +11,12 @@ import pytest
 from solutions import RIGHT
 
 from helpers.course import syllabus
+from helpers.course.grading.score import TASKS
 from helpers.course.release import student_version
 
 NOTEBOOKS = syllabus.NOTEBOOKS
 ENTRIES = {entry.name: entry for entry in syllabus.load()}
+FUNCTIONS = {task.name for task in TASKS}
 
 
 @pytest.fixture(params=ENTRIES, scope="module")
@@ -90,7 +92,7 @@ def test_six_steps_in_their_order(entry, notebook):
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     assert "$$" in text or entry.name == "00_start_here"
     assert text.count('<details class="answer">') == 3
-    functions = [part for part in entry.parts if part.startswith("my_")]
+    functions = [part for part in entry.parts if part in FUNCTIONS]
     assert text.count('<details class="hint">') >= 2 * len(functions)
     assert "(evidence/" in notebook.cells[-1].source
     for cell in notebook.cells:
@@ -160,7 +162,7 @@ def without_studies(tmp_path, monkeypatch):
 def test_it_runs_whoever_wrote_the_functions(solved, entry, tmp_path, without_studies):
     """No cell needs a name that only a solution defines; and nothing of the stored measurements."""
     notebook = student_version(nbformat.read(NOTEBOOKS / f"{entry.name}.ipynb", as_version=4))
-    functions = [part for part in entry.parts if part.startswith("my_")]
+    functions = [part for part in entry.parts if part in FUNCTIONS]
     for cell in notebook.cells:
         if solved == "by another" and any(f"def {name}(" in cell.source for name in functions):
             cell.source = RIGHT

@@ -134,6 +134,70 @@ def my_rank_correlation(first, second):
     from scipy.stats import spearmanr
     sizes = [each.abs().sum(1).flatten(1).numpy() for each in (first, second)]
     return np.array([spearmanr(x, y).statistic for x, y in zip(*sizes)])
+
+
+
+def predicted(model, image):
+    return int(model(image)[0].argmax())
+
+
+def get_gradient(model, image):
+    from captum.attr import Saliency
+    return Saliency(model).attribute(image.clone(), target=predicted(model, image), abs=True)
+
+
+def get_integrated_gradients(model, image):
+    from captum.attr import IntegratedGradients
+    black = torch.zeros_like(image)
+    return IntegratedGradients(model, multiply_by_inputs=True).attribute(
+        image, baselines=black, target=predicted(model, image), internal_batch_size=7)
+
+
+def get_smoothgrad(model, image, num_samples=10, stdevs=0.3):
+    from captum.attr import NoiseTunnel, Saliency
+    return NoiseTunnel(Saliency(model)).attribute(
+        image, nt_type="smoothgrad", nt_samples=num_samples, stdevs=stdevs,
+        nt_samples_batch_size=50, target=model(image).argmax(1))
+
+
+def aggregate_attribution(attribution):
+    return torch.einsum("bchw->hw", attribution)
+
+
+def normalize_attribution(attribution):
+    attribution = attribution.abs()
+    low, high = attribution.min(), attribution.max()
+    return (attribution - low) / (high - low)
+
+
+def plot_attributions(plt, image, attributions, method_names):
+    plt.figure(figsize=(12, 3))
+    plt.subplot(1, 1 + len(attributions), 1)
+    plt.imshow(image.numpy().transpose(1, 2, 0))
+    plt.axis("off")
+    for i, (one, name) in enumerate(zip(attributions, method_names)):
+        ax = plt.subplot(1, 1 + len(attributions), 2 + i)
+        ax.imshow(one, cmap="viridis")
+        plt.title(name)
+        plt.colorbar(ax.images[0], ax=ax)
+    plt.show()
+
+
+def get_custom_gradient(model, image, absolute=False):
+    image = image.detach().clone().requires_grad_(True)
+    model(image).max().backward()
+    return abs(image.grad) if absolute else image.grad
+
+
+def get_path(image, baseline, num_samples):
+    return [torch.lerp(baseline, image, i / (num_samples - 1)) for i in range(num_samples)]
+
+
+def get_custom_integrated_gradients(model, image, num_samples):
+    c = predicted(model, image)
+    path = torch.cat(get_path(image, 0 * image, num_samples)).requires_grad_()
+    (each,) = torch.autograd.grad(model(path)[:, c].sum(), path)
+    return each.mean(0, keepdim=True) * image
 """
 
 

@@ -1,69 +1,18 @@
 """Exercise 6: right answers of several kinds pass every test, wrong ones lose the test that names
 them, and the values are captum's."""
 
+import inspect
+
 import pytest
 import torch
 from captum.attr import IntegratedGradients, NoiseTunnel, Saliency
+from solutions import right
 
 from helpers.course.grading import tasks_captum
 from helpers.course.grading.tasks import Given
 from helpers.course.lesson import examine, task
 from helpers.evaluate import logits_of
 
-RIGHT = """
-import torch
-from captum.attr import IntegratedGradients, NoiseTunnel, Saliency
-
-def predicted(model, image):
-    return int(model(image)[0].argmax())
-
-def get_gradient(model, image):
-    return Saliency(model).attribute(image.clone(), target=predicted(model, image), abs=True)
-
-def get_integrated_gradients(model, image):
-    black = torch.zeros_like(image)
-    return IntegratedGradients(model, multiply_by_inputs=True).attribute(
-        image, baselines=black, target=predicted(model, image), internal_batch_size=7)
-
-def get_smoothgrad(model, image, num_samples=10, stdevs=0.3):
-    return NoiseTunnel(Saliency(model)).attribute(
-        image, nt_type="smoothgrad", nt_samples=num_samples, stdevs=stdevs,
-        nt_samples_batch_size=50, target=model(image).argmax(1))
-
-def aggregate_attribution(attribution):
-    return torch.einsum("bchw->hw", attribution)
-
-def normalize_attribution(attribution):
-    attribution = attribution.abs()
-    low, high = attribution.min(), attribution.max()
-    return (attribution - low) / (high - low)
-
-def plot_attributions(plt, image, attributions, method_names):
-    plt.figure(figsize=(12, 3))
-    plt.subplot(1, 1 + len(attributions), 1)
-    plt.imshow(image.numpy().transpose(1, 2, 0))
-    plt.axis("off")
-    for i, (one, name) in enumerate(zip(attributions, method_names)):
-        ax = plt.subplot(1, 1 + len(attributions), 2 + i)
-        ax.imshow(one, cmap="viridis")
-        plt.title(name)
-        plt.colorbar(ax.images[0], ax=ax)
-    plt.show()
-
-def get_custom_gradient(model, image, absolute=False):
-    image = image.detach().clone().requires_grad_(True)
-    model(image).max().backward()
-    return abs(image.grad) if absolute else image.grad
-
-def get_path(image, baseline, num_samples):
-    return [torch.lerp(baseline, image, i / (num_samples - 1)) for i in range(num_samples)]
-
-def get_custom_integrated_gradients(model, image, num_samples):
-    c = predicted(model, image)
-    path = torch.cat(get_path(image, 0 * image, num_samples)).requires_grad_()
-    (each,) = torch.autograd.grad(model(path)[:, c].sum(), path)
-    return each.mean(0, keepdim=True) * image
-"""
 WRONG = [
     ("get_gradient", "return Saliency(model).attribute(image, target=predicted(model, image), "
      "abs=False)", "signed"),
@@ -119,19 +68,6 @@ WRONG = [
      "get_path(image, 0 * image, num_samples)).requires_grad_()\n    return image * torch.autograd"
      ".grad(model(path)[:, c].sum(), path)[0].sum(0, keepdim=True)", "sum over the path"),
 ]  # fmt: skip
-SIGNATURES = {
-    line[4:].split("(")[0]: line for line in RIGHT.splitlines() if line.startswith("def get_")
-} | {
-    line[4:].split("(")[0]: line
-    for line in RIGHT.splitlines()
-    if line.startswith(("def aggregate_", "def normalize_", "def plot_"))
-}
-
-
-def right():
-    namespace = {}
-    exec(RIGHT, namespace)
-    return namespace
 
 
 @pytest.mark.parametrize("each", tasks_captum.TASKS, ids=lambda each: each.name)
@@ -143,8 +79,9 @@ def test_another_right_answer_passes_every_test(each):
 
 @pytest.mark.parametrize(("name", "body", "words"), WRONG)
 def test_a_wrong_one_loses_the_test_that_names_its_mistake(name, body, words):
-    namespace = right()
-    exec(f"{SIGNATURES[name]}\n    {body}", namespace)
+    captum = {each.__name__: each for each in (IntegratedGradients, NoiseTunnel, Saliency)}
+    namespace = right() | captum
+    exec(f"def {name}{inspect.signature(namespace[name])}:\n    {body}", namespace)
     reasons = [reason for *_, reason in examine(task(name), namespace[name]) if reason]
     assert any(words in reason for reason in reasons), reasons
 

@@ -9,7 +9,15 @@ import sys
 from functools import lru_cache
 
 from helpers.checks import choose
-from helpers.course.grading.remote import Answer, RemoteModel, asked, blocked, packed, said
+from helpers.course.grading.remote import (
+    Answer,
+    RemoteModel,
+    asked,
+    blocked,
+    changed,
+    packed,
+    said,
+)
 
 PUBLIC = 2026  # of the pictures and the network that a check asks about; grading takes another
 
@@ -73,9 +81,11 @@ def task(name):
     Raises:
         ValueError: there is none. ImportError: in the grader's sandbox.
     """
-    from helpers.course.grading.score import TASKS
+    # not score.TASKS: students do not get the grader
+    from helpers.course.grading import tasks_ig, tasks_relatives, tasks_smoothgrad
 
-    known = {each.name: each for each in TASKS}
+    rooms = (tasks_smoothgrad, tasks_ig, tasks_relatives)
+    known = {each.name: each for room in rooms for each in room.TASKS}
     return known[choose(name, known, "function")]
 
 
@@ -117,10 +127,13 @@ def _answer(task, function, values, given):
         "tensor": lambda array: torch.from_numpy(array.copy()),
         "generator": np.random.default_rng,
     }
-    told = [give.get(kind, lambda value: value)(value) for kind, value in arguments(values)]
+    kinds = arguments(values)
+    told = [give.get(kind, lambda value: value)(value) for kind, value in kinds]
     try:
         with blocked(task.blocked):
             answer.kind, answer.arrays = packed(function(*told))
+        tensors = [value if kind == "tensor" else None for kind, value in kinds]
+        answer.changed = changed(told, tensors)
     except Exception as error:
         answer.problem = said(error)
     return answer

@@ -51,6 +51,7 @@ class NoSandbox:
         request = {"call": function, "arguments": told, "blocked": blocked, "seconds": 10}
         message, returned = call(self, SimpleNamespace(namespace=self.namespace), request, arrays)
         self.answer.problem = message.get("raised")
+        self.answer.changed = message.get("changed")
         self.answer.kind, self.answer.arrays = message.get("returned", "array"), returned
         return self.answer
 

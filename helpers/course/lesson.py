@@ -17,6 +17,7 @@ from helpers.course.grading.remote import (
     Pyplot,
     RemoteModel,
     asked,
+    changed,
     returned_by,
     said,
 )
@@ -135,13 +136,16 @@ def _answer(task, function, values, given):
         "generator": np.random.default_rng,
         "pyplot": lambda _: Pyplot(),
     }
-    told = [give.get(kind, lambda value: value)(value) for kind, value in arguments(values)]
+    kinds = arguments(values)
+    told = [give.get(kind, lambda value: value)(value) for kind, value in kinds]
     try:
         begun = time.process_time()
         with guarded(task.permits):
             answer.kind, answer.arrays = returned_by(function, told)
         if (seconds := time.process_time() - begun) > SECONDS:
             answer.problem = f"it took {seconds:.0f} s; grading stops it after {SECONDS}"
+        tensors = [value if kind == "tensor" else None for kind, value in kinds]
+        answer.changed = changed(told, tensors)
     except Exception as error:
         answer.problem = said(error)
     return answer

@@ -8,6 +8,7 @@ no grade: a grade asks about other pictures and another network. The notebook it
 
 import argparse
 import os
+import re
 import signal
 import sys
 import warnings
@@ -44,7 +45,7 @@ def _clock(seconds):
 
 def precheck(path, *, seconds=120) -> list[tuple[str, str | None]]:
     """Run a notebook: (name, error or None) for each function that it checks, for each cell that
-    fails, and for its controls, as "sliders"."""
+    fails, for each that a person marks and nobody filled, and for its controls, as "sliders"."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         notebook = nbformat.read(path, as_version=4)
@@ -53,6 +54,8 @@ def precheck(path, *, seconds=120) -> list[tuple[str, str | None]]:
     try:
         cells = Cells(_clock, TooSlowError, seconds)
         for cell in notebook.cells:
+            if _unfilled(cell):
+                told.append((cell.id, "empty: this cell is marked by a person"))
             if cell.cell_type != "code":
                 continue
             if error := cells.run(cell.source)["error"]:
@@ -66,6 +69,12 @@ def precheck(path, *, seconds=120) -> list[tuple[str, str | None]]:
     finally:
         os.chdir(here)
     return told
+
+
+def _unfilled(cell):
+    about = cell.metadata.get("nbgrader", {})
+    left = re.sub(r"#? *YOUR (CODE|ANSWER) HERE", "", cell.source).strip()
+    return about.get("grade") and about.get("solution") and not left
 
 
 def main(arguments=None):

@@ -54,17 +54,17 @@ def plot_averaged_derivative(sigmas=(0.0, 0.02, 0.05, 0.2)):
     axes[1, 0].set_ylabel("its derivative", fontsize=9)
     describe(
         figure,
-        "A jagged function of one number above, its derivative below, for noise of "
+        "A function with small kinks above, its derivative below, for noise of "
         + ", ".join(f"{sigma:.0%}" for sigma in sigmas)
         + ". Without noise the derivative jumps at every kink; noise leaves only slow changes.",
     )
     return figure
 
 
-def plot_mean_of_slopes(n=10, sigma=0.07, at=0.4, *, seed=8):
+def plot_mean_of_slopes(n=10, sigma=0.07, at=0.4, *, everywhere=200, seed=8):
     """How SmoothGrad's value at one point comes about: a jagged function and its slope there, the
-    derivative at ``n`` points around it (``sigma`` apart), their mean, and such a mean
-    everywhere."""
+    derivative at ``n`` points around it (``sigma`` apart), their mean, and the mean of
+    ``everywhere`` such points at every x."""
     rng = np.random.default_rng(seed)
     edges = np.append(0, np.sort(rng.random(45)))
     levels = 1.3 * np.cos(5 * edges) + rng.normal(0, 0.8, len(edges))
@@ -80,7 +80,7 @@ def plot_mean_of_slopes(n=10, sigma=0.07, at=0.4, *, seed=8):
         "f and its slope at x",
         f"f′ at {n} noisy points",
         "their mean",
-        "the mean at every x",
+        f"means of {everywhere}, at every x",
     )
     for ax, title in zip(axes, titles, strict=True):
         ax.set_title(title, fontsize=10)
@@ -93,24 +93,30 @@ def plot_mean_of_slopes(n=10, sigma=0.07, at=0.4, *, seed=8):
     first.plot([at], [middle], "o", color=COLORS[1], markersize=6)
     for ax in others:
         ax.plot(_X, derivative(_X), color="0.75", linewidth=0.9)
-    for ax, shade in zip(others[:2], (1, 0.3), strict=True):
-        ax.plot(at + noise, slopes, "o", color=COLORS[0], markersize=5, alpha=shade)
+        ax.axhline(0, color="0.5", linewidth=0.6)
+    first.set_ylabel("f", fontsize=9)
+    others[0].set_ylabel("its slope, f′ (line: 0)", fontsize=9)
+    for ax, shade in zip(others[:2], (0.8, 0.3), strict=True):
+        look = {"markersize": 4.5, "alpha": shade, "markeredgecolor": "white"}
+        ax.plot(at + noise, slopes, "o", color=COLORS[0], markeredgewidth=0.5, **look)
         ax.plot([at], [slope], "o", color=COLORS[1], markersize=6)
     others[1].vlines(at, slope, slopes.mean(), color="black", linewidth=0.8, linestyle=":")
     others[1].plot([at], [slopes.mean()], "D", color=COLORS[0], markersize=8)
-    others[2].plot(_X, derivative(_X[:, None] + noise).mean(1), color=COLORS[0], linewidth=1.5)
-    others[2].plot([at], [slopes.mean()], "D", color=COLORS[0], markersize=8)
+    many = sigma * rng.standard_normal(everywhere)
+    others[2].plot(_X, derivative(_X[:, None] + many).mean(1), color=COLORS[0], linewidth=1.5)
+    others[2].plot([at], [derivative(at + many).mean()], "D", color=COLORS[0], markersize=8)
     describe(
         figure,
         f"A jagged function with its slope at x; its derivative with dots at {n} noisy points near "
-        "x; the mean of the dots; and such a mean at every x over the derivative in grey.",
+        f"x; the mean of the dots; and means of {everywhere} at every x over the derivative in "
+        "grey. A thin line is slope 0.",
     )
     return figure
 
 
 def plot_mean_of_numbers(counts=(1, 3, 10, 50), *, n_means=200, seed=0):
-    """``n_means`` means of n noisy numbers for each n of ``counts`` as dots about the true value,
-    and their spread against n, beside the law 1 / √n."""
+    """``n_means`` means of n noisy numbers for each n of ``counts`` as dots about the mean of very
+    many, and their spread against n, beside the law 1 / √n."""
     rng = np.random.default_rng(seed)
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3), layout="constrained")
     spreads = []
@@ -121,7 +127,7 @@ def plot_mean_of_numbers(counts=(1, 3, 10, 50), *, n_means=200, seed=0):
         left.plot(aside, means, "o", color=COLORS[0], markersize=2.5, alpha=0.5)
     left.axhline(0, color=COLORS[1], linewidth=1.2)
     left.annotate(
-        "the truth",
+        "the mean of\nvery many",
         (1, 0),
         (4, 0),
         ("axes fraction", "data"),
@@ -147,7 +153,7 @@ def plot_mean_of_numbers(counts=(1, 3, 10, 50), *, n_means=200, seed=0):
         ax.spines[["top", "right"]].set_visible(False)
     describe(
         figure,
-        f"Left, means of n noisy numbers as dots about the true value, for n of "
+        f"Left, means of n noisy numbers as dots about the mean of very many, for n of "
         f"{', '.join(map(str, counts))}. Right, their spread against n, along the line 1 / √n.",
     )
     return figure

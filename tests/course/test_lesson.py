@@ -11,6 +11,12 @@ from helpers.course.lesson import check, examine, task
 GRADIENT = "def my_gradient(model, pixels, target):\n    x = pixels.clone().requires_grad_()\n    "
 SMOOTHGRAD = "def my_smoothgrad(model, pixels, target, fields, noise):\n    "
 EACH = "each = [my_gradient(model, pixels + noise * f, target) for f in fields]\n    "
+RENAMED = "sum(my_gradient(model, p, model(p).argmax(1)) for p in points)"
+STUDY = """
+def my_noise_study(model, pixels, target, strengths, fields):
+    copies = [[pixels + s * f for f in fields] for s in strengths]
+    return torch.stack([%s])
+"""
 COUNTS = """
 def my_counts(model, pixels, target, counts, fields, noise):
     total, maps = torch.zeros_like(pixels), {}
@@ -106,7 +112,39 @@ PLANTED = [
      "of the predicted class"),
     ("my_gradient", f"{GRADIENT}logits = model(x).softmax(1).gather(1, target[:, None])\n    "
      "return torch.autograd.grad(logits.sum(), x)[0]", "probability, not of its logit"),
+    ("my_gradient", f"{GRADIENT}return torch.autograd.grad(model(x)[:, target].sum(), x)[0]",
+     "every target's logit of every picture"),
+    ("my_gradient", f"{GRADIENT}return torch.autograd.grad(model(x).gather(1, target[:, None]), "
+     "x)[0]", "add the logits up"),
+    ("my_gradient", "def my_gradient(model, pixels, target):\n    pixels.requires_grad_()\n    "
+     "model(pixels).gather(1, target[:, None]).sum().backward()\n    return pixels.grad",
+     "left a gradient in a tensor"),
     ("my_smoothgrad", f"{SMOOTHGRAD}{EACH}return sum(each)", "the sum over the fields"),
+    ("my_smoothgrad", f"{SMOOTHGRAD}points = [pixels + noise * f for f in fields]\n    "
+     f"return {RENAMED} / len(points)", "predicted for each noisy copy"),
+    ("my_smoothgrad", f"{SMOOTHGRAD}points = [(pixels + noise * f).clamp(0, 1) for f in fields]\n"
+     "    return sum(my_gradient(model, p, target) for p in points) / len(points)",
+     "clipped to [0, 1]"),
+    ("my_smoothgrad", f"{SMOOTHGRAD}points = [pixels + noise * torch.randn_like(f) for f in fields]"
+     "\n    return sum(my_gradient(model, p, target) for p in points) / len(points)",
+     "use the noise of `fields`"),
+    ("my_smoothgrad", f"{SMOOTHGRAD}copies = [x + noise * f for x, f in zip(pixels, fields)]\n    "
+     "return my_gradient(model, torch.stack(copies), target)", "a field of its own"),
+    ("my_smoothgrad", f"{SMOOTHGRAD}total = torch.zeros_like(pixels)\n    for f in fields:\n"
+     "        pixels += noise * f\n        total += my_gradient(model, pixels, target)\n    "
+     "return total / len(fields)", "each copy has the noise of those before it too"),
+    ("my_noise_study", STUDY % f"{RENAMED} / len(points) for points in copies",
+     "predicted for each noisy copy"),
+    ("my_noise_study", STUDY % "sum(my_gradient(model, p.clamp(0, 1), target) for p in points) / "
+     "len(points) for points in copies", "clipped to [0, 1]"),
+    ("my_noise_study", STUDY % "sum(my_gradient(model, p, target) for p in points) "
+     "for points in copies", "the sums over the fields"),
+    ("my_noise_study", STUDY % "sum(my_gradient(model, pixels + s * torch.randn_like(f), target) "
+     "for f in fields) / len(fields) for s in strengths", "use the noise of `fields`"),
+    ("my_noise_study", STUDY.replace("torch.stack", "list") % "pixels for s in strengths",
+     "torch.stack(…) makes one of a list"),
+    ("my_noise_study", STUDY % "my_smoothgrad(model, pixels, target, fields, s) for s in strengths",
+     "gradients of a picture"),
     ("my_smoothgrad", f"{SMOOTHGRAD}{EACH}return sum(g.abs() for g in each) / len(each)",
      "the mean of the absolute gradients"),
     ("my_smoothgrad", f"{SMOOTHGRAD}{EACH.replace('noise * f', 'f')}return sum(each) / len(each)",
@@ -181,6 +219,12 @@ PLANTED = [
     ("my_aggregate", f"{AGGREGATE % 'median'}gradients.median(0).values", "lower of the middle"),
     ("my_aggregate", f"{AGGREGATE % 'trimmed_mean'}gradients.sort(0).values[1:-1].mean(0)",
      "5 % trimmed off each end"),
+    ("my_aggregate", f"{AGGREGATE % 'trimmed_mean'}(lambda k: gradients.sort(0).values["
+     "k : len(gradients) - k].mean(0))(round(len(gradients) / 10))", "rounded to the nearest"),
+    ("my_aggregate", f"{AGGREGATE % 'trimmed_mean'}(lambda k: gradients.sort(0).values["
+     "k:-k].mean(0))(len(gradients) // 10)", "values[k:-k] is empty"),
+    ("my_aggregate", f"{AGGREGATE % 'mean_abs'}gradients.abs_().mean(0)",
+     "changed a tensor that it was given"),
     ("my_aggregate", f"{AGGREGATE % 'geometric_mean'}gradients.log().mean(0).exp()",
      "logarithm of negative gradients"),
     ("my_aggregate", f"{AGGREGATE % 'geometric_mean'}gradients.abs().log().mean(0).exp()",
@@ -207,7 +251,7 @@ def test_a_check_hands_on_what_passes_and_stands_in_for_what_does_not(capsys):
     """Also when it is run again: it asks the student's function, not the one that stood in."""
     space = {"check": check, **right()}
     exec("my_gradient = check('my_gradient')", space)
-    assert "✓ my_gradient: 2 of 2 checks pass" in capsys.readouterr().out
+    assert "✓ my_gradient: 3 of 3 checks pass" in capsys.readouterr().out
     assert space["my_gradient"].__name__ == "my_gradient" and not hasattr(
         space["my_gradient"], "yours"
     )

@@ -134,10 +134,12 @@ class Answer:
     """What one call gave. ``problem`` is None, or why there is nothing to score.
 
     arrays: name → array, {"": array} for one that is no dict or tuple.
+    changed: None, or what the function did to a tensor that it was given.
     logits, gradients: how many rows the network was asked for.
     """
 
     problem: str | None = None
+    changed: str | None = None
     kind: str = "array"
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     logits: int = 0
@@ -231,6 +233,19 @@ def returned_by(function, arguments):
     return packed(value if pyplot is None else pyplot.drawn())
 
 
+def changed(values, originals) -> str | None:
+    """What a function did to the tensors that it was given, ``values``, once ``originals`` (None:
+    no tensor). The page hands it tensors that it needs afterwards."""
+    for value, original in zip(values, originals, strict=True):
+        if original is None:
+            continue
+        if value.grad is not None:  # the next call adds to it
+            return "it left a gradient in a tensor that it was given: use a copy of it"
+        if not np.array_equal(value.detach().numpy(), original):
+            return "it changed a tensor that it was given: use a copy of it"
+    return None
+
+
 def said(error):
     """An error in a line, with the line of the notebook it came from."""
     try:
@@ -241,6 +256,8 @@ def said(error):
         ]
         line = f", at `{where[-1].line}`" if where and where[-1].line else ""
         said = f"{type(error).__name__}: {str(error)[:500]}".removesuffix(": ")
+        if "implicitly created only for scalar" in said:
+            said += " (torch.autograd.grad wants one number: add the logits up)"
         return "not written yet" if said == "NotImplementedError" else said + line[:200]
     except Exception:  # an error whose own text raises
         return type(error).__name__

@@ -106,6 +106,7 @@ class Session:
             self._send(*asked(self.network, message["model"], arrays, answer))
         if "returned" in message:
             answer.kind, answer.arrays = str(message["returned"])[:50], arrays
+            answer.changed = str(message["changed"])[:200] if message.get("changed") else None
         else:
             answer.problem = str(message.get("raised", "nothing came back"))[:1000]
         return answer

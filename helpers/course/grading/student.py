@@ -16,7 +16,7 @@ import torch
 
 from helpers.course.grading.cells import Cells
 from helpers.course.grading.guard import freed, guarded
-from helpers.course.grading.remote import Pyplot, RemoteModel, returned_by, said
+from helpers.course.grading.remote import Pyplot, RemoteModel, changed, returned_by, said
 from helpers.course.grading.wire import LIMIT, receive, send
 
 
@@ -100,7 +100,9 @@ def call(line, cells, request, arrays):
             line.clock(request["seconds"]),
         ):
             kind, returned = returned_by(function, arguments)
-        return {"returned": kind}, returned
+            tensors = [arrays[v] if k == "tensor" else None for k, v in request["arguments"]]
+            told = {"returned": kind, "changed": changed(arguments, tensors)}
+        return told, returned
     except OutOfTime:
         return {"raised": f"it took longer than {request['seconds']} s"}, {}
     except BaseException as error:

@@ -232,8 +232,24 @@ def same(answer, expected, mistakes=None, *, tolerance=TOLERANCE) -> str | None:
     if answer.problem:
         return answer.problem
     if answer.kind != "array":
-        return f"an array was expected, found a {answer.kind}"
-    return wrong(answer.arrays.get("", np.empty(0)), expected, mistakes, tolerance=tolerance)
+        what = {"tuple": "list or tuple"}.get(answer.kind, answer.kind)
+        stack = ": torch.stack(…) makes one of a list" if answer.kind == "tuple" else ""
+        return f"one tensor was expected, found a {what}{stack}"
+    reason = wrong(answer.arrays.get("", np.empty(0)), expected, mistakes, tolerance=tolerance)
+    return f"{reason}; {answer.changed}" if reason and answer.changed else reason
+
+
+def repeats(answer, again, expected) -> str | None:
+    """None if a second call gave what is expected too and neither changed what it was given."""
+    return same(again, expected) or answer.changed or again.changed
+
+
+def own_draws(answer, again) -> str | None:
+    """What to say where two calls with the same arguments gave different arrays."""
+    first, second = (each.arrays.get("", np.empty(0)) for each in (answer, again))
+    if first.shape == second.shape and relative_error(first, second) > TOLERANCE:
+        return "two calls with the same arguments differ: use the noise of `fields`, draw none"
+    return None
 
 
 def wrong(found, expected, mistakes=None, *, tolerance=TOLERANCE) -> str | None:
@@ -254,7 +270,7 @@ def wrong(found, expected, mistakes=None, *, tolerance=TOLERANCE) -> str | None:
     ratio = float((found * expected).sum() / norm**2) if norm else 0
     if ratio and relative_error(found, ratio * expected) <= tolerance:
         return f"relative error {error:.2g}: right but for a factor of {ratio:.3g}"
-    return f"relative error {error:.2g}, of at most {tolerance:g}"
+    return f"relative error {error:.2g}, allowed {tolerance:g}"
 
 
 def relative_error(found, expected) -> float:

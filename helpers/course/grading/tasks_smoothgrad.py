@@ -13,6 +13,8 @@ from helpers.course.grading.tasks import (
     Generator,
     gradients,
     keys,
+    own_draws,
+    repeats,
     same,
     task,
     wrong,
@@ -81,14 +83,40 @@ def my_gradient(given, call):
             given.gradient(given.pixels, torch.full_like(given.target, k))
             for k in range(len(given.facts["classes"]))
         ),
+        "every target's logit of every picture, as `[:, target]` picks them; one a picture "
+        "belongs here": lambda: sum(
+            given.gradient(given.pixels, torch.full_like(given.target, k)) for k in given.target
+        ),
         "the gradient times the picture": expected * given.pixels,
     }
     yield (
-        3,
+        2,
         "the gradient of the target's logit, signed, in the shape of the pixels",
         same(answer, expected, mistakes),
     )
+    again = call(MODEL, given.pixels, given.target)
+    yield (
+        1,
+        "a second call gives the same, and the pixels stay as they were",
+        repeats(answer, again, expected),
+    )
     yield 1, "asks the network for one gradient a picture", gradients(answer, len(given.pixels))
+
+
+def _renamed(given, fields, noise):
+    """With the class that the network says of each noisy copy, not of the clean picture."""
+    points = [given.pixels + noise * field for field in fields]
+    each = [given.gradient(point, given.logits(point).argmax(1)) for point in points]
+    return torch.stack(each).mean(0)
+
+
+def _clipped(given, fields, noise):
+    points = [(given.pixels + noise * field).clamp(0, 1) for field in fields]
+    return torch.stack([given.gradient(point, given.target) for point in points]).mean(0)
+
+
+RENAMED = "with the class predicted for each noisy copy, not `target`"
+CLIPPED = "with the noisy copies clipped to [0, 1]"
 
 
 def _probability(given):
@@ -114,23 +142,29 @@ def my_smoothgrad(given, call):
         "with noise of standard deviation 1": lambda: given.mean_gradient(
             pixels, target, fields, 1.0
         ),
-        "with the noisy copies clipped to [0, 1]": lambda: torch.stack(
-            [given.gradient((pixels + NOISE * field).clamp(0, 1), target) for field in fields]
-        ).mean(0),
+        CLIPPED: lambda: _clipped(given, fields, NOISE),
         "the map of the predicted class": lambda: given.mean_gradient(
             pixels, given.predicted, fields, NOISE
         ),
+        RENAMED: lambda: _renamed(given, fields, NOISE),
+        "a field of its own for each picture; each field belongs to all pictures": lambda: (
+            given.gradient(pixels + NOISE * fields[: len(pixels)], target)
+        ),
+        "`+=` on the pixels: each copy has the noise of those before it too": lambda: (
+            given.mean_gradient(pixels, target, fields.cumsum(0), NOISE)
+        ),
     }
-    yield (
-        4,
-        "the mean of the signed gradients at pixels + noise × field",
-        same(answer, each.mean(0), mistakes),
-    )
+    problem = same(answer, each.mean(0), mistakes)
+    if problem and "allowed" in problem:
+        problem = own_draws(answer, call(MODEL, pixels, target, fields, NOISE)) or problem
+    yield 4, "the mean of the signed gradients at pixels + noise × field", problem
     fewer = call(MODEL, pixels, target, fields[:2], 2 * NOISE)
     expected = given.mean_gradient(pixels, target, fields[:2], 2 * NOISE)
-    yield 2, "another number of fields, another noise", same(fewer, expected)
+    mistakes = {"the sum over the fields, not the mean": 2 * expected}
+    yield 2, "another number of fields, another noise", same(fewer, expected, mistakes)
     still = call(MODEL, pixels, target, fields[:2], 0.0)
-    yield 1, "noise 0 gives the plain gradient", same(still, given.gradient(pixels, target))
+    problem = same(still, given.gradient(pixels, target)) or still.changed
+    yield 1, "noise 0 gives the plain gradient, and the pixels stay as they were", problem
     yield (
         1,
         "asks the network for one gradient for each field and picture",
@@ -147,21 +181,31 @@ def my_noise_study(given, call):
     mistakes = {
         "the mean of absolute gradients": lambda: torch.stack(
             [_mean_abs(given, fields, s) for s in strengths]
-        )
+        ),
+        "the sums over the fields, not the means": lambda: torch.stack(
+            [m * (len(fields) if s else 1) for s, m in zip(strengths, expected, strict=True)]
+        ),
+        "the sums over the fields, not the means, at σ = 0 too": expected * len(fields),
+        RENAMED: lambda: torch.stack([_renamed(given, fields, s) for s in strengths]),
+        RENAMED + " (but at σ = 0)": lambda: torch.stack(
+            [expected[0], *(_renamed(given, fields, s) for s in strengths[1:])]
+        ),
+        CLIPPED: lambda: torch.stack([_clipped(given, fields, s) for s in strengths]),
     }
-    yield (
-        4,
-        "a map (S, N, C, H, W): SmoothGrad for each strength on the same fields",
-        same(answer, expected, mistakes),
-    )
-    plain = answer.arrays.get("", np.empty((1, 0)))
-    problem = answer.problem or wrong(plain[:1], expected[:1])
+    problem = same(answer, expected, mistakes)
+    if problem and "allowed" in problem:
+        problem = own_draws(answer, call(MODEL, pixels, target, strengths, fields)) or problem
+    yield 4, "a map (S, N, C, H, W): SmoothGrad for each strength on the same fields", problem
+    if answer.kind != "array" or answer.problem:
+        problem = same(answer, expected)
+    else:
+        problem = wrong(answer.arrays.get("", np.empty((1, 0)))[:1], expected[:1])
     yield 2, "strength 0 gives the plain gradient", problem
     other = call(MODEL, pixels, target, [0.3, 0.05], fields[:3])
     expected = torch.stack(
         [given.mean_gradient(pixels, target, fields[:3], s) for s in (0.3, 0.05)]
     )
-    yield 2, "other strengths, in any order", same(other, expected)
+    yield 2, "other strengths, in any order", same(other, expected) or other.changed
     yield (
         2,
         "strength 0 costs one gradient a picture",
@@ -206,7 +250,7 @@ def my_counts(given, call):
     yield (
         2,
         "evaluates each field's gradient once, and none beyond the largest count",
-        gradients(answer, max(counts) * len(pixels), again),
+        gradients(answer, max(counts) * len(pixels), again) or answer.changed,
     )
 
 
@@ -296,8 +340,37 @@ def _distance(found, law):
 def my_aggregate(given, call):
     values = torch.from_numpy(given.rng(5).standard_normal((20, 2, 3, 6, 5)) + 0.3).float()
     values[3, 0, 0, 0, 0] = 0  # must not decide a geometric mean
-    ordered = values.sort(0).values
-    mistakes = {
+    for points, how in zip((1, 1, 1, 2, 2, 2, 1), AGGREGATES, strict=True):
+        problem = None
+        for n in (20, 17, 5):  # n / 10 is whole; is not, and rounds up; is less than one
+            answer = call(values[:n], how)
+            problem = same(answer, _exact(values[:n], how), _mistaken(values[:n], how))
+            problem = problem or answer.changed
+            if problem and n < 20:
+                problem = f"of {n} gradients: {problem}"
+            if problem:
+                break
+        if how == "geometric_mean" and "NaN" in (problem or ""):
+            problem += ": this is the logarithm of negative gradients; take their size first"
+        if how == "trimmed_mean" and "NaN" in (problem or ""):
+            problem += ": with k = 0, values[k:-k] is empty; values[k : n - k] is not"
+        yield points, how, problem
+
+
+def _exact(values, how):
+    accumulator = AGGREGATES[how]()
+    for value in values.double():
+        accumulator.update(value)
+    return accumulator.result()
+
+
+def _mistaken(values, how):
+    ordered, n = values.sort(0).values, len(values)
+
+    def trimmed(k):
+        return ordered[k : n - k].mean(0)
+
+    return {
         "mean": {"the mean of the absolute values": values.abs().mean(0)},
         "mean_abs": {"the absolute value of the mean": values.mean(0).abs()},
         "mean_square": {
@@ -310,26 +383,21 @@ def my_aggregate(given, call):
             "the mean square: the mean is not taken off": values.square().mean(0),
         },
         "median": {
-            "the lower of the middle two": ordered[9],
-            "the upper of the middle two": ordered[10],
+            "the lower of the middle two": ordered[(n - 1) // 2],
+            "the upper of the middle two": ordered[n // 2],
         },
         "trimmed_mean": {
-            "5 % trimmed off each end": ordered[1:-1].mean(0),
-            "20 % trimmed off each end": ordered[4:-4].mean(0),
+            "5 % trimmed off each end": trimmed(n // 20),
+            "20 % trimmed off each end": trimmed(n // 5),
+            "n / 10 rounded to the nearest number, not down": trimmed(round(n / 10)),
+            "n / 10 rounded up, not down": trimmed(-(-n // 10)),
+            "the mean of all: a tenth belongs off each end": ordered.mean(0),
         },
         "geometric_mean": {
             "without the absolute value's ε": values.abs().log().mean(0).exp(),
             "the mean of the logarithms: the exp is missing": (values.abs() + 1e-8).log().mean(0),
         },
-    }
-    for points, how in zip((1, 1, 1, 2, 2, 2, 1), AGGREGATES, strict=True):
-        accumulator = AGGREGATES[how]()
-        for value in values.double():
-            accumulator.update(value)
-        problem = same(call(values, how), accumulator.result(), mistakes.get(how))
-        if how == "geometric_mean" and "NaN" in (problem or ""):
-            problem += ": this is the logarithm of negative gradients; take their size first"
-        yield points, how, problem
+    }.get(how)
 
 
 TASKS = (my_gradient, my_smoothgrad, my_noise_study, my_counts, my_noise, my_aggregate)

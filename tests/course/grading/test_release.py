@@ -8,6 +8,7 @@ import pytest
 
 from helpers.course import syllabus
 from helpers.course.grading.repair import is_locked, is_solution
+from helpers.course.precheck import precheck
 from helpers.course.release import ROOT, release, student_version
 
 
@@ -134,3 +135,16 @@ def test_precheck_in_a_release(released, source):
     ), done.stderr
     assert done.returncode == 1
     notebook.unlink()
+
+
+def test_precheck_says_what_a_person_marks_and_nobody_filled(released, source):
+    out, _ = released
+    notebook = nbformat.read(source, as_version=4)
+    for cell in notebook.cells:
+        if cell.id == "observation":
+            cell.source = "YOUR ANSWER HERE"
+    path = out / "notebooks" / "unfilled.ipynb"
+    nbformat.write(notebook, path)
+    told = dict(precheck(path))
+    path.unlink()
+    assert "empty" in told["observation"] and "figure" not in told

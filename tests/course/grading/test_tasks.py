@@ -58,6 +58,7 @@ class NoSandbox:
         request["instead"] = instead or {}
         message, returned = call(self, SimpleNamespace(namespace=self.namespace), request, arrays)
         self.answer.problem = message.get("raised")
+        self.answer.changed = message.get("changed")
         self.answer.kind, self.answer.arrays = message.get("returned", "array"), returned
         return self.answer
 

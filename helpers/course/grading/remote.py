@@ -179,7 +179,7 @@ def _blocked(*args, **kwargs):
     import sys
 
     raise PermissionError(
-        f"{sys._getframe().f_code.co_name} is blocked while the function it would answer is graded"
+        f"you may not call {sys._getframe().f_code.co_name} in this task: write out what it does"
     )
 
 

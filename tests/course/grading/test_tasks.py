@@ -289,7 +289,7 @@ def test_the_helper_that_would_answer_is_blocked_by_whatever_path(given, task):
     assert namespace["leaks"] == [] and {way for way, _ in namespace["blocked"]} == set(
         range(len(paths))
     )
-    assert all("is blocked while the function" in error for _, error in namespace["blocked"])
+    assert all("you may not call" in error for _, error in namespace["blocked"])
 
 
 def test_a_helper_is_free_again_after_its_task(given):

@@ -341,9 +341,7 @@ def plot_rules(
     and the mean size of its miss on ``n_others`` curves that jump elsewhere: one curve alone is
     luck."""
     rng, alpha = np.random.default_rng(seed), np.linspace(0, 1, 4001)
-    others = [
-        (np.sort(rng.random(len(_ENDS))), rng.permutation(_LEVELS)) for _ in range(n_others)
-    ]
+    others = [(np.sort(rng.random(len(_ENDS))), rng.permutation(_LEVELS)) for _ in range(n_others)]
     derivative = _jumping(alpha)
     figure, axes = plt.subplots(
         1, len(rules), figsize=(2.1 * len(rules), 2.6), sharey=True, layout="constrained"

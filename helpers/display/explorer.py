@@ -222,6 +222,7 @@ def explore_integrated_gradients(
         raise ValueError("a function of your own has one baseline: leave references out")
     subject = Subject(model, images, target)
     row = PictureRow(images, subject.mask)
+    row.frame(1)  # a white baseline is a picture, too
     aims = subject.aims()
     name = _name(using) if using else "Integrated Gradients"
 

@@ -186,9 +186,13 @@ def _rows(blocks):
     blocks = [
         (caption, _scaled(picture, min(1, WIDEST / picture.width))) for caption, picture in blocks
     ]
+    widths = [picture.width for _, picture in blocks]
+    # The narrowest that needs no more rows: they come out alike.
+    room = range(max(widths), WIDEST + 1)
+    widest = min(room, key=lambda width: (_n_rows(widths, width), width))
     places, left, top, row = [], 0, 0, 0
     for _, picture in blocks:
-        if left and left + picture.width > WIDEST:
+        if left and left + picture.width > widest:
             left, top, row = 0, top + row + GAP, 0
         places.append((left, top))
         left, row = left + picture.width + GAP, max(row, CAPTION + picture.height)
@@ -199,6 +203,15 @@ def _rows(blocks):
         drawing.text((x + picture.width / 2, y + 5), caption, "black", font, anchor="ma")
         whole.paste(picture, (x, y + CAPTION))
     return whole
+
+
+def _n_rows(widths, widest):
+    left, rows = 0, 1
+    for width in widths:
+        if left and left + width > widest:
+            left, rows = 0, rows + 1
+        left += width + GAP
+    return rows
 
 
 def _png(picture):

@@ -105,9 +105,9 @@ def _called(model, label):
 
 
 def explore_forgetting(images: ImageSet, maps, *, strip=None) -> Panel:
-    """Maps of one picture while more and more layers of the network are drawn anew.
+    """Maps of one picture while more and more layers of the network get random weights.
 
-    maps: {method: [its maps (N, C, H, W) with 0, 1, 2, … layers drawn anew]}.
+    maps: {method: [its maps (N, C, H, W) with 0, 1, 2, … random layers]}.
     strip: by default up to four numbers of layers, none and all among them.
     """
     row = PictureRow(images, n=1 + len(maps))
@@ -119,7 +119,7 @@ def explore_forgetting(images: ImageSet, maps, *, strip=None) -> Panel:
             values = stages[layers][picture : picture + 1]
             row.map(place, values, f"{name}\n{MEANING['unsigned']}", show="unsigned")
         return row.figure, (
-            f"{images.names[picture]} · {layers} of {plural(most, 'layer')} drawn anew, from the "
+            f"{images.names[picture]} · {layers} of {plural(most, 'layer')} random, from the "
             "output · each map has its own colours"
         )
 
@@ -129,5 +129,5 @@ def explore_forgetting(images: ImageSet, maps, *, strip=None) -> Panel:
         strip=strip or {"layers": sorted({0, 1, most // 2, most})},
         alt=f"each frame shows the input and its maps by {named(maps)}",
         picture=widgets.Dropdown(options=names, description="picture"),
-        layers=widgets.IntSlider(0, min=0, max=most, description="drawn anew"),
+        layers=widgets.IntSlider(0, min=0, max=most, description="random layers"),
     )

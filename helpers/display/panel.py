@@ -18,6 +18,7 @@ import ipywidgets as widgets
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from PIL import Image
 
 from helpers.attribution.gradients import REDUCTIONS
@@ -308,6 +309,12 @@ class PictureRow:
         # A place of its own, or matplotlib looks for one at every drawing, a quarter of the time.
         ax.set_title("", y=1)
         return ax
+
+    def frame(self, place):
+        """A thin line around a panel, so that a white picture is seen on white."""
+        edge = {"fill": False, "edgecolor": "0.6", "linewidth": 0.8}
+        ax = self.axes[place]
+        ax.add_patch(Rectangle((0, 0), 1, 1, transform=ax.transAxes, clip_on=False, **edge))
 
     def picture(self, place, pixels, title):
         """Show a picture (C, H, W) in a panel."""

@@ -14,8 +14,7 @@ REVIEWED = {  # sentences that compare something, and give no finding away
     "An accumulator that keeps every gradient:",
     "with the best share of its pixels kept, and with it hidden, for each map;",
     "A map keeps ρ = 1 when all layers are random.",  # a question follows
-    "The best 10 % of the pixels kept, and the best 10 % hidden, by both maps.",
-    "The keep test agrees / disagrees:",
+    "The best 40 % of the pixels kept, and hidden, by both maps.",
     "All kinds have mean 0 and standard deviation 1, so σ means the same strength for each.",
 }
 REVIEWED_BEGIN = (
@@ -23,7 +22,7 @@ REVIEWED_BEGIN = (
     "the background becomes a wholly new one",
     "the standard deviation of white noise that is laid over the picture",
     "(model, pixels, maps, target, fractions, fill) → the share",
-    "The keep test (blurred fill, 80 to 95 % hidden) is asked of the cheat",
+    "The keep test (new noise as fill, 80 to 95 % hidden) is asked of the cheat",
     '- "lowest hidden, FILL" (higher is better)',
 )
 PARAPHRASED = [

@@ -82,11 +82,24 @@ def my_rank_correlation(first, second):
     return np.array(found)
 """
 SIZES = "*[each.abs().sum(1).flatten(1).numpy() for each in (first, second)]"
+TOGETHER = """
+def my_rank_correlation(first, second):
+    from scipy.stats import rankdata
+    ranks = [rankdata(m.abs().sum(1)).reshape(len(m), -1) for m in (first, second)]
+    return np.array([np.corrcoef(x, y)[0, 1] for x, y in zip(*ranks, strict=True)])
+"""
 IN_ORDER = "(lambda v: v.argsort(kind='stable').argsort())"
 PLANTED = [
     ("my_retained_accuracy", KEPT % (f"-{SIZE}", "fill", "target"), "highest-ranked pixels"),
     ("my_retained_accuracy", KEPT % ("maps.sum(1)", "fill", "target"), "signed sum over channels"),
     ("my_retained_accuracy", KEPT % (SIZE, "torch.zeros_like(fill)", "target"), "pixels black"),
+    ("my_retained_accuracy", KEPT % ("maps.sum(1).abs()", "fill", "target"),
+     "by the size of the sum"),
+    ("my_retained_accuracy", (KEPT % ("maps.abs()", "fill", "target")).replace(
+        "len(pixels), 1, *pixels.shape[2:]", "pixels.shape").replace("pixels[0, 0]", "pixels[0]"),
+     "channel by channel"),
+    ("my_retained_accuracy", (KEPT % (SIZE, "fill", "target")).replace(
+        "round(fraction", "round((1 - fraction)"), "the share that is kept, not hidden"),
     ("my_retained_accuracy", KEPT % (SIZE, "fill", SAID), "what the network says of the whole"),
     ("my_steps_quality", QUALITY + OF_MAPS % "baseline" + EACH_KEPT % ("fill", ".sum(1)"),
      "the sum over the fractions"),
@@ -104,6 +117,10 @@ PLANTED = [
      "of the signed sums over channels"),
     ("my_rank_correlation", RANKS % (SIZES.replace(".sum(1)", ""), IN_ORDER, IN_ORDER),
      "without the sum over channels"),
+    ("my_rank_correlation", RANKS % (SIZES.replace("abs().sum(1)", "sum(1).abs()"), IN_ORDER,
+     IN_ORDER), "of the sizes of the sums"),
+    ("my_rank_correlation", RANKS % (SIZES, "np.argsort", "np.argsort"), "sort once more"),
+    ("my_rank_correlation", TOGETHER, "over all pictures together"),
     ("my_gradient", f"{GRADIENT}logits = model(x).gather(1, target[:, None])\n    "
      "return torch.autograd.grad(logits.mean(), x)[0]", "divided by the number of pictures"),
     ("my_gradient", f"{GRADIENT}return torch.autograd.grad(model(x).sum(), x)[0]",
@@ -168,6 +185,10 @@ PLANTED = [
     ("my_integrated_gradients", INTEGRATED + PATH.replace("baseline + ", "").replace(
         "(pixels - baseline) for", "pixels for") % ("0.5", "pixels * mean"),
      "a path from black, not from the baseline"),
+    ("my_integrated_gradients", INTEGRATED + PATH.replace("p, target)", "p, model(p).argmax(1))")
+     % ("0.5", "(pixels - baseline) * mean"), "of the class that the network says at each point"),
+    ("my_integrated_gradients", INTEGRATED + "n_steps += 1\n    "
+     + PATH % ("0.5", "(pixels - baseline) * mean"), "9 gradients for each picture, where 8"),
     ("my_baseline", f"{BASELINE}return pixels.mean((1, 2, 3), keepdim=True).expand_as(pixels)",
      "the mean of all channels together"),
     ("my_baseline", f"{BASELINE}return pixels.mean((0, 2, 3), keepdim=True).expand_as(pixels)",
@@ -186,6 +207,9 @@ PLANTED = [
      "one path from the mean of the references"),
     ("my_expected_gradients", f"{EXPECTED}{FROM_EACH}sum(each)", "the sum over references"),
     ("my_expected_gradients", f"{EXPECTED}{FROM_EACH}each[0]", "of the first reference only"),
+    ("my_expected_gradients", f"{EXPECTED}"
+     "return my_integrated_gradients(model, pixels, target, references[: len(pixels)], n_steps)",
+     "one reference for each picture"),
     ("my_expected_gradients", f"{EXPECTED}paths = [r + (i + 0.5) / n_steps * (pixels - r) "
      "for r in references for i in range(n_steps)]\n    "
      "mean = sum(my_gradient(model, p, target) for p in paths) / len(paths)\n    "
@@ -194,6 +218,8 @@ PLANTED = [
     ("my_nodes", f"{NODES}i / (n - 1), np.full(n, 1 / n)", "both ends counted fully"),
     ("my_nodes", f"{NODES}i / (n - 1), np.where((i == 0) | (i == n - 1), 0.5, 1) / n",
      "which sum to (n − 1)/n"),
+    ("my_nodes", f"{NODES}np.linspace(0, 1, n + 1), np.full(n + 1, 1 / n)",
+     "the number of points, not of the sections"),
     ("my_nodes", f"{NODES}np.polynomial.legendre.leggauss(n)", "for [−1, 1], not moved"),
     ("my_nodes", f"{NODES}(i + 0.5) / n, np.ones(n)", "without the division by n"),
     ("my_steps", f"{STEPS}maps = {{}}\n    for n in steps:\n        maps[n] = "
@@ -204,7 +230,7 @@ PLANTED = [
     ("my_steps", f"{STEPS}maps = right_steps(model, pixels, target, baseline, steps)\n    "
      "return {n: m / (pixels - baseline) for n, m in maps.items()}", "without the factor (x − x′)"),
     ("my_steps", f"{STEPS}return {{n: right_steps(model, pixels, target, baseline, [n])[n] "
-     "for n in steps}", "gradients of a picture"),
+     "for n in steps}", "17 gradients for each picture, where 9 are needed: a pass of its own"),
     ("my_noise", f"{NOISE % 'uniform'}generator.uniform(-1, 1, shape)", "deviation is 1/√3"),
     ("my_noise", f"{NOISE % 'uniform'}generator.random(shape)", "whose mean is ½"),
     ("my_noise", f"{NOISE % 'uniform'}generator.uniform(0, 12**0.5, shape)", "whose mean is √3"),
@@ -283,4 +309,4 @@ def test_nbgrader_sees_a_failing_check_as_an_error(monkeypatch):
 
 def test_what_grading_blocks_a_check_blocks():
     found = examine(task("my_gradient"), saliency)
-    assert all("blocked while the function it would answer is graded" in r for _, _, r in found)
+    assert all("in this task: write out what it does" in r for _, _, r in found)

@@ -96,7 +96,8 @@ class _Guard:
             with _within():
                 return self.call(*args, **kwargs)
         raise PermissionError(
-            f"{self.name.partition(':')[2]} is blocked while the function it would answer is graded"
+            f"{self.name.partition(':')[2]} is blocked while the function it would answer is "
+            "graded: write out what it does"
         )
 
 

@@ -292,17 +292,20 @@ def keys(answer, expected) -> str | None:
     return None
 
 
-def gradients(answer, expected, mistakes=None) -> str | None:
+def gradients(answer, expected, mistakes=None, *, pictures=1) -> str | None:
     """None if the network was asked for so many rows of gradients, and the call ended well.
 
     mistakes: {another number of rows: what it looks like}.
+    pictures: how many pictures were asked about at once: with more than one the reason counts the
+        gradients of each, as the task does.
     """
     if answer.problem:
         return answer.problem
     if answer.gradients != expected:
         looks = (mistakes or {}).get(answer.gradients)
-        return (
-            f"the network was asked for {answer.gradients} gradients of a picture, where "
-            f"{expected} are needed" + (f": {looks}" if looks else "")
+        found, needed = (f"{rows / pictures:.4g}" for rows in (answer.gradients, expected))
+        each = "for each picture" if pictures > 1 else "of a picture"
+        return f"the network was asked for {found} gradients {each}, where {needed} are needed" + (
+            f": {looks}" if looks else ""
         )
     return None

@@ -108,6 +108,9 @@ def my_integrated_gradients(given, call):
         "the map of the predicted class, not of the target": lambda: _reference(
             given, pixels, given.predicted, black, 8
         ),
+        "of the class that the network says at each point, not of the target": lambda: _own_classes(
+            given, pixels, black, 8
+        ),
         "gradient × input": lambda: given.gradient(pixels, target) * pixels,
         "the absolute value": expected.abs(),
     } | _other_rules(given, pixels, target, black, 8)
@@ -121,7 +124,18 @@ def my_integrated_gradients(given, call):
         "a map with the factor x instead of (x − x′)": lambda: expected / (pixels - other) * pixels,
     } | _other_rules(given, pixels, target, other, 5)
     yield 4, "another baseline, another number of steps", same(answer_other, expected, mistakes)
-    yield 2, "asks the network for n_steps gradients a picture", gradients(answer, 8 * len(pixels))
+    yield (
+        2,
+        "asks the network for n_steps gradients for each picture",
+        gradients(answer, 8 * len(pixels), pictures=len(pixels)),
+    )
+
+
+def _own_classes(given, pixels, baseline, n_steps):
+    """The midpoint rule, the class chosen anew at each point."""
+    points = [baseline + (i + 0.5) / n_steps * (pixels - baseline) for i in range(n_steps)]
+    each = [given.gradient(point, given.logits(point).argmax(1)) for point in points]
+    return (pixels - baseline) * torch.stack(each).mean(0)
 
 
 def _other_rules(given, *arguments):
@@ -204,6 +218,9 @@ def my_expected_gradients(given, call):
     mistakes = {
         "one path from the mean of the references": from_mean,
         "of the first reference only": lambda: expected(references[:1], 4),
+        "with one reference for each picture, not all of them for every picture": lambda: (
+            _reference(given, pixels, target, references[: len(pixels)], 4)
+        ),
         "the factor of the references' mean, instead of a factor for each path": mixed,
         "the sum over references, not the mean": lambda: 4 * expected(references, 4),
     }
@@ -216,8 +233,13 @@ def my_expected_gradients(given, call):
     yield 2, "other references, another number of steps", same(fewer, expected(references[:2], 3))
     yield (
         2,
-        "asks the network for n_steps gradients a reference and picture",
-        gradients(answer, 4 * 4 * len(pixels)),
+        "asks the network for n_steps gradients a reference, for each picture",
+        gradients(
+            answer,
+            4 * 4 * len(pixels),
+            {4 * len(pixels): "one path for all references?"},
+            pictures=len(pixels),
+        ),
     )
 
 
@@ -241,7 +263,11 @@ def _not_nodes(answer, rule, n):
     nodes, weights = pair
     expected = np.stack(nodes_and_weights(rule, n))
     if nodes.shape != (n,) or weights.shape != (n,):
-        return f"n = {n}: shapes {nodes.shape} and {weights.shape}, where ({n},) was expected"
+        looks = ": n is the number of points, not of the sections between them"
+        return (
+            f"n = {n}: shapes {nodes.shape} and {weights.shape}, where ({n},) was expected"
+            f"{looks if nodes.shape == (n + 1,) else ''}"
+        )
     order = np.argsort(nodes)
     found = np.stack([nodes[order], weights[order]])
     raw = np.polynomial.legendre.leggauss(n)
@@ -287,8 +313,13 @@ def my_steps(given, call):
         yield 2, f"{n} steps: the trapezoid rule", problem
     yield (
         4,
-        "evaluates each distinct node once (9 of them here)",
-        gradients(answer, 9 * len(pixels)),
+        "evaluates each different node once (9 of them here)",
+        gradients(
+            answer,
+            9 * len(pixels),
+            {sum(steps) * len(pixels): "a pass of its own for each number of steps?"},
+            pictures=len(pixels),
+        ),
     )
 
 
@@ -314,6 +345,15 @@ def my_retained_accuracy(given, call):
         ),
         "ranked by the signed sum over channels": lambda: _retained(
             given, pixels, _shifted(maps), target, fill
+        ),
+        "ranked by the size of the sum: the absolute value comes before the sum": lambda: _retained(
+            given, pixels, maps.sum(1, keepdim=True).expand_as(maps), target, fill
+        ),
+        "ranked and hidden channel by channel, not pixel by pixel": lambda: _by_channel(
+            given, pixels, maps, target, fill
+        ),
+        "with the fractions as the share that is kept, not hidden": lambda: _retained(
+            given, pixels, maps, target, fill, [1 - share for share in _FRACTIONS]
         ),
         "1 minus it": lambda: 1 - _retained(given, pixels, maps, target, fill),
         "with the pixels black": lambda: _retained(
@@ -342,6 +382,14 @@ def my_retained_accuracy(given, call):
         ),
     }
     yield 10, "other maps, targets and fractions, a grey fill", same(answer, expected, mistakes)
+
+
+def _by_channel(given, pixels, maps, target, fill):
+    order = maps.abs().flatten(1).argsort(1).argsort(1).reshape(maps.shape)
+    left = [
+        torch.where(order < round(share * pixels[0].numel()), fill, pixels) for share in _FRACTIONS
+    ]
+    return [(given.logits(each).argmax(1) == target).double().mean() for each in left]
 
 
 def _upside_down(maps):
@@ -397,6 +445,13 @@ def my_rank_correlation(given, call):
             first, second, "unsigned"
         ),
         "of the signed sums over channels": lambda: rank_correlation(first, second, "signed"),
+        "of the sizes of the sums: the absolute value comes before the sum": lambda: (
+            rank_correlation(*(each.sum(1, keepdim=True) for each in (first, second)), "unsigned")
+        ),
+        "with ranks over all pictures together": lambda: _ranked_together(first, second),
+        "of the places that argsort lists, not of ranks: sort once more": lambda: _in_order(
+            first, second, sorts=1
+        ),
         "over pixels and channels, without the sum over channels": lambda: rank_correlation(
             first.flatten(1)[:, None, None], second.flatten(1)[:, None, None], "unsigned"
         ),
@@ -410,17 +465,26 @@ def my_rank_correlation(given, call):
         same(answer, rank_correlation(first, second, "unsigned"), mistakes),
     )
     tied = (first * 2).round() / 2
-    mistakes = {"with ties in the order they came": lambda: _ties_in_order(tied, second)}
+    mistakes = {"with ties in the order they came": lambda: _in_order(tied, second)}
     expected = rank_correlation(tied, second, "unsigned")
     yield 2, "equal sizes share their mean rank", same(call(tied, second), expected, mistakes)
 
 
-def _ties_in_order(first, second):
-    ranks = [
-        each.abs().sum(1).flatten(1).numpy().argsort(1, kind="stable").argsort(1)
-        for each in (first, second)
-    ]
-    return [np.corrcoef(x, y)[0, 1] for x, y in zip(*ranks, strict=True)]
+def _in_order(first, second, sorts=2):
+    """ρ of ranks by sorting so often: ties keep the order in which they came."""
+    ranks = [each.abs().sum(1).flatten(1).numpy() for each in (first, second)]
+    for _ in range(sorts):
+        ranks = [each.argsort(1, kind="stable") for each in ranks]
+    return _row_by_row(*ranks)
+
+
+def _ranked_together(first, second):
+    sizes = [each.abs().sum(1).flatten(1).numpy() for each in (first, second)]
+    return _row_by_row(*(stats.rankdata(each).reshape(each.shape) for each in sizes))
+
+
+def _row_by_row(first, second):
+    return [np.corrcoef(x, y)[0, 1] for x, y in zip(first, second, strict=True)]
 
 
 TASKS = (

@@ -55,10 +55,45 @@ Before handing in, run the visible checks of a notebook:
 python -m helpers precheck notebooks/smoothgrad_1_method.ipynb
 ```
 
+Pushed to GitHub, the notebooks that you began are checked in the same way on every push: see the
+tab *Actions* (`.github/workflows/checks.yml`).
+
 You are graded by running your notebook again and asking your functions about other pictures and
 another network than yours, so a result that is written down instead of computed earns nothing, nor
 does calling the helper that a task asks you to write.
 Figures and observations are marked by a person.
+"""
+
+
+_WORKFLOW = """name: checks
+
+# The visible checks of every notebook that was written in, on each push and pull request. This is
+# no grade: a grade asks about other pictures and another network.
+on:
+  push:
+  pull_request:
+
+permissions:
+  contents: read
+
+jobs:
+  checks:
+    runs-on: ubuntu-latest
+    timeout-minutes: 60
+    steps:
+      - uses: actions/checkout@v4
+      - uses: actions/setup-python@v5
+        with:
+          python-version: "3.12"
+          cache: pip
+          cache-dependency-path: requirements.txt
+      - run: pip install -r requirements.txt && pip install --no-deps -e .
+      - run: python -m helpers precheck --begun --json result.json --threshold 0.85
+      - uses: actions/upload-artifact@v4
+        if: always()
+        with:
+          name: result
+          path: result.json
 """
 
 
@@ -132,6 +167,9 @@ def release(out, *, sources=ROOT / "notebooks", repository=None) -> list[Path]:
             whole.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
         written.append(target)
     shutil.copy(Path(sources, "course.toml"), out / "notebooks")
+    workflow = out / ".github" / "workflows" / "checks.yml"
+    workflow.parent.mkdir(parents=True)
+    workflow.write_text(_WORKFLOW, encoding="utf-8")
     opens = syllabus.evidence_opens(Path(sources, "course.toml"))
     later = f"\nThe evidence behind the assignments opens on {opens:%d %B %Y}.\n" if opens else ""
     (out / "README.md").write_text(_README + later, encoding="utf-8")

@@ -309,4 +309,4 @@ def test_nbgrader_sees_a_failing_check_as_an_error(monkeypatch):
 
 def test_what_grading_blocks_a_check_blocks():
     found = examine(task("my_gradient"), saliency)
-    assert all("in this task: write out what it does" in r for _, _, r in found)
+    assert all("graded: write out what it does" in r for _, _, r in found)

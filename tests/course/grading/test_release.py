@@ -44,7 +44,7 @@ def test_the_grader_the_tests_and_the_solved_notebooks_stay_behind(released):
     assert not {
         name
         for name in names
-        if "score" in name or "sandbox" in name or name.startswith(("tests", ".git", "docs"))
+        if "score" in name or "sandbox" in name or name.startswith(("tests", ".git/", "docs"))
     }
     assert {
         "README.md",

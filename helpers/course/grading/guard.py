@@ -12,6 +12,7 @@ import re
 import sys
 import types
 from contextlib import contextmanager
+from weakref import WeakKeyDictionary
 
 GUARDED = ("helpers.attribution", "helpers.measures", "helpers.noise", "helpers.studies", "captum")
 _SUSPICIOUS = re.compile(
@@ -19,7 +20,7 @@ _SUSPICIOUS = re.compile(
     r"|\bguard\b|setprofile|settrace|sys\.modules|\bmeta_path\b|\bctypes\b"
 )
 _permitted, _inside = None, 0  # names while a function is judged; calls deep in permitted code
-_guards = {}  # function → what stands in its place
+_guards = WeakKeyDictionary()  # function → what stands in its place
 _seen = None  # how many modules there were when functions were looked for
 
 
@@ -84,6 +85,7 @@ class _Guard:
             function.__closure__,
         )
         self.call.__kwdefaults__ = function.__kwdefaults__
+        self.call.is_behind_a_guard = True
         plain = _asks.__code__
         self.asks = plain.replace(
             co_consts=tuple(self if each == "guard" else each for each in plain.co_consts),
@@ -112,7 +114,8 @@ def _stand_guard():
         _seen = len(sys.modules)
         functions = [each for each in gc.get_objects() if type(each) is types.FunctionType]
         for each in functions:
-            if each not in _guards and _is_guarded(each.__globals__.get("__name__")):
+            known = each in _guards or hasattr(each, "is_behind_a_guard")
+            if not known and _is_guarded(each.__globals__.get("__name__")):
                 _guards[each] = _Guard(each)
     for function, guard in _guards.items():
         function.__code__ = guard.asks

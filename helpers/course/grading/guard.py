@@ -34,11 +34,12 @@ def suspicious(source, names=()) -> list[str]:
 def guarded(permits):
     """Within this block functions of attribution code raise, but for ``permits``, names as
     "module:function", and what these call themselves; None permits everything."""
-    global _permitted
+    global _permitted, _inside
     if permits is None:
         yield
         return
-    _permitted = frozenset(permits)
+    # whatever cut off the function before
+    _permitted, _inside = frozenset(permits), 0
     late = _Late()
     sys.meta_path.insert(0, late)
     try:

@@ -53,6 +53,10 @@ def test_what_the_grader_failed_at_is_not_graded(tmp_path, source, capsys, monke
     assert rows[1].startswith("ada,,,")
     assert "not graded" in (tmp_path / "out" / "students" / "ada.html").read_text()
     assert "not graded" in (tmp_path / "out" / "index.html").read_text()
+    right = not_run(empty_record(), NAME, "not handed in, say")
+    monkeypatch.setattr(module, "grade_notebook", lambda *_, **__: right)
+    again = grade(tmp_path / "in", tmp_path / "out", sources=source.parent, seed=SEED)["ada"]
+    assert "a flaw of ours" not in again["problems"][0], "it is tried again"
 
 
 SPIN = "import time\nt = time.process_time()\nwhile time.process_time() < t + 1.6:\n    pass"

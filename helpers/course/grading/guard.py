@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 GUARDED = ("helpers.attribution", "helpers.measures", "helpers.noise", "helpers.studies", "captum")
 _SUSPICIOUS = re.compile(
     r"__code__|\breload\b|gc\.get_objects|\bsubprocess\b|\bfork\b|helpers\.(?:course\.)?grading"
-    r"|\bguard\b|setprofile|settrace|sys\.modules|\bmeta_path\b|\bctypes\b"
+    r"|setprofile|settrace|sys\.modules|\bmeta_path\b|\bctypes\b"
 )
 _permitted, _inside = None, 0  # names while a function is judged; calls deep in permitted code
 _guards = WeakKeyDictionary()  # function → what stands in its place

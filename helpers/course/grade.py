@@ -81,10 +81,6 @@ def grade(
     """Grade a folder of submissions into the folder ``out``.
 
     Args:
-        roster: the path of students.csv, as ``handed_in`` reads it.
-        anonymous: whether marks.csv and the pages that a marker reads call students by a code, of
-            which names.csv says whose it is.
-        markers: names of those among whom marks.csv shares the students.
         sources: the folder of source notebooks; what it does not hold is not graded.
         only: names of the notebooks to grade; None for all that anybody handed in.
         seed: of the pictures and the network that functions are judged on; by default drawn once
@@ -92,6 +88,10 @@ def grade(
         workers: processes at a time; by default one for each processor.
         isolated: whether to use namespaces; by default where the system allows it.
         limits: a ``Limits``.
+        roster: the path of students.csv, as ``handed_in`` reads it.
+        anonymous: whether marks.csv and the pages that a marker reads call students by a code, of
+            which names.csv says whose it is.
+        markers: names of those among whom marks.csv shares the students.
 
     Returns:
         student → ``book.summary``.
@@ -218,14 +218,16 @@ def _grade_all(students, sources, out, setting, workers):
     slots, interrupted = list(range(workers)), threading.Event()
 
     def one(student, name, path, source, kept, key, n_files):
-        slot = slots.pop()
+        slot, settled = slots.pop(), True
         try:
             record = grade_notebook(path, source, setting, slot=slot)
+            if record["problem"] is None:
+                settled = all(task["earned"] is not None for task in record["tasks"])
         except (
             Exception
         ) as error:  # a flaw of ours must not cost the others their grades, nor this one a silent 0
             said = f"the grader itself failed, grade by hand: {type(error).__name__}: {error}"
-            record = not_run(empty_record(), name, said)
+            record, settled = not_run(empty_record(), name, said), False
         finally:
             slots.append(slot)
         record["remarks"] += students[student].remarks if path is not None else []
@@ -235,7 +237,9 @@ def _grade_all(students, sources, out, setting, workers):
         if interrupted.is_set():  # what it ran in is being taken down
             return None
         with written_whole(kept) as whole:
-            whole.write_text(json.dumps({"key": key, "record": record}), encoding="utf-8")
+            # what was not graded is tried again the next time
+            told = {"key": key if settled else None, "record": record}
+            whole.write_text(json.dumps(told), encoding="utf-8")
         return student, name, _slim(record)
 
     pool = ThreadPoolExecutor(workers)
@@ -264,7 +268,7 @@ def _solved_first(sources, setting):
     Raises:
         CannotGrade.
     """
-    for source in sorted(sources):
+    for source in tqdm(sorted(sources), desc="the solved edition", unit="", file=sys.stderr):
         key = (source.read_bytes(), setting.given.seed, setting.isolated, setting.limits)
         if key in _full:
             continue
@@ -316,8 +320,14 @@ def _sweep():
     """Remove the working folders of graders that were killed."""
     for path in Path(tempfile.gettempdir()).glob(f"{_WORKING}*-*"):
         pid = path.name.removeprefix(_WORKING).partition("-")[0]
-        if pid.isdigit() and not path.is_symlink() and not Path(f"/proc/{pid}").exists():
+        if os.name != "posix" or not pid.isdigit() or path.is_symlink():
+            continue
+        try:
+            os.kill(int(pid), 0)  # asks whether there is such a process, no more
+        except (ProcessLookupError, OverflowError):
             shutil.rmtree(path, ignore_errors=True)
+        except PermissionError:  # there is, and it is somebody else's
+            pass
 
 
 def _kept(path, key):

@@ -310,3 +310,9 @@ def test_nbgrader_sees_a_failing_check_as_an_error(monkeypatch):
 def test_what_grading_blocks_a_check_blocks():
     found = examine(task("my_gradient"), saliency)
     assert all("graded: write out what it does" in r for _, _, r in found)
+
+
+def test_what_grading_would_stop_does_not_pass_here(monkeypatch):
+    monkeypatch.setattr("helpers.course.lesson.SECONDS", 0)
+    found = examine(task("my_nodes"), right()["my_nodes"])
+    assert all("grading stops it after 0" in reason for _, _, reason in found)

@@ -12,14 +12,15 @@ import re
 import sys
 import types
 from contextlib import contextmanager
+from weakref import WeakKeyDictionary
 
 GUARDED = ("helpers.attribution", "helpers.measures", "helpers.noise", "helpers.studies", "captum")
 _SUSPICIOUS = re.compile(
     r"__code__|\breload\b|gc\.get_objects|\bsubprocess\b|\bfork\b|helpers\.(?:course\.)?grading"
-    r"|\bguard\b|setprofile|settrace|sys\.modules|\bmeta_path\b|\bctypes\b"
+    r"|setprofile|settrace|sys\.modules|\bmeta_path\b|\bctypes\b"
 )
 _permitted, _inside = None, 0  # names while a function is judged; calls deep in permitted code
-_guards = {}  # function → what stands in its place
+_guards = WeakKeyDictionary()  # function → what stands in its place
 _seen = None  # how many modules there were when functions were looked for
 
 
@@ -33,11 +34,12 @@ def suspicious(source, names=()) -> list[str]:
 def guarded(permits):
     """Within this block functions of attribution code raise, but for ``permits``, names as
     "module:function", and what these call themselves; None permits everything."""
-    global _permitted
+    global _permitted, _inside
     if permits is None:
         yield
         return
-    _permitted = frozenset(permits)
+    # whatever cut off the function before
+    _permitted, _inside = frozenset(permits), 0
     late = _Late()
     sys.meta_path.insert(0, late)
     try:
@@ -84,6 +86,7 @@ class _Guard:
             function.__closure__,
         )
         self.call.__kwdefaults__ = function.__kwdefaults__
+        self.call.is_behind_a_guard = True
         plain = _asks.__code__
         self.asks = plain.replace(
             co_consts=tuple(self if each == "guard" else each for each in plain.co_consts),
@@ -113,7 +116,8 @@ def _stand_guard():
         _seen = len(sys.modules)
         functions = [each for each in gc.get_objects() if type(each) is types.FunctionType]
         for each in functions:
-            if each not in _guards and _is_guarded(each.__globals__.get("__name__")):
+            known = each in _guards or hasattr(each, "is_behind_a_guard")
+            if not known and _is_guarded(each.__globals__.get("__name__")):
                 _guards[each] = _Guard(each)
     for function, guard in _guards.items():
         function.__code__ = guard.asks

@@ -211,8 +211,9 @@ def test_nothing_of_it_is_left(course, tmp_path):
     assert "sleep 987" not in left and "sleep 986" not in left
 
 
-SEES_TORCH = """
+SEES_PYTHON = """
 import sys
+from pathlib import Path
 from helpers.course.grading.sandbox import Sandbox
 
 command = [sys.executable, "-c", "import encodings, numpy, sys; print(sys.prefix)"]
@@ -234,6 +235,6 @@ def test_python_is_found_wherever_it_lies(course, tmp_path, where):
         prefix.symlink_to(sys.prefix)
     else:
         prefix.symlink_to(os.path.relpath(sys.prefix, home))
-    command = [prefix / "bin" / "python", "-c", SEES_TORCH, course]
+    command = [prefix / "bin" / "python", "-c", SEES_PYTHON, course]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.stdout.split() == [str(prefix)], done

@@ -17,6 +17,7 @@ import helpers
 from helpers.attribution.smoothgrad import smoothgrad
 from helpers.course import syllabus
 from helpers.course.grading import score, tasks_captum
+from helpers.course.grading.guard import suspicious
 from helpers.course.grading.remote import Answer, RemoteModel, asked
 from helpers.course.grading.score import ASSIGNMENTS, BY_HAND, TASKS, points_of, tasks_of, worth
 from helpers.course.grading.student import call
@@ -569,3 +570,17 @@ def test_the_package_goes_on_where_a_student_has_not_arrived(given, task):
     """A notebook's stand-in answers as a right solution does, calls apart that it may not make."""
     found = examine(replace(task, permits=None), task.helper, seed=given.seed)
     assert not [reason for _, _, reason in found if reason]
+
+
+@pytest.mark.parametrize(
+    "source, words",
+    [
+        ("def my_gradient(model):\n    f.__code__ = g", ["__code__"]),
+        ("import importlib\nimportlib.reload(x)", ["reload"]),
+        ("from helpers.course.grading import tasks", ["helpers.course.grading"]),
+        ("return smoothgrad(model, pixels)", ["smoothgrad"]),
+        ("return my_smoothgrad(model, pixels)  # reloaded", []),
+    ],
+)
+def test_words_that_could_undo_the_grading_are_seen(source, words):
+    assert suspicious(source, ["smoothgrad", "captum"]) == words

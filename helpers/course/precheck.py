@@ -147,6 +147,17 @@ def summary(found, threshold=None) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _bonus(found):
+    """What the points are for the bonus point, in words; "" where the notebook gives none."""
+    entry = {each.name: each for each in load()}.get(Path(found["notebook"]).stem)
+    if entry is None or entry.bonus is None:
+        return ""
+    has = found["share"] >= entry.bonus
+    return f", {found['share']:.0%}: " + (
+        "the bonus point" if has else f"no bonus point yet, {entry.bonus:.0%} are needed"
+    )
+
+
 def _begun(path):
     """Whether a function that a check asks about is written in it."""
     cells = nbformat.read(path, as_version=4).cells
@@ -193,7 +204,7 @@ def main(arguments=None):
     found = []
     for path in arguments.notebooks:
         found.append(one := result(path))
-        print(f"{path}: {one['points']:g} of {one['of']:g} points of its checks")
+        print(f"{path}: {one['points']:g} of {one['of']:g} points of its checks{_bonus(one)}")
         by_function = {}
         for test in one["tests"]:
             by_function.setdefault(test["function"], []).append(test)

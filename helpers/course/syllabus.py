@@ -19,6 +19,7 @@ class Entry:
     Attributes:
         parts: {function to write, or id of a cell that a person marks: points}, in the notebook's
             order.
+        bonus: the share of its points that earns one bonus point; None where there is none to earn.
         due: a ``datetime`` until which it may be handed in; None where the course names none.
     """
 
@@ -28,6 +29,7 @@ class Entry:
     minutes: int
     parts: dict[str, float]
     due: datetime | None = None
+    bonus: float | None = None
 
     @property
     def points(self):
@@ -43,7 +45,7 @@ def load(path=NOTEBOOKS / "course.toml") -> tuple[Entry, ...]:
     """
     entries = []
     for found in tomllib.loads(Path(path).read_text(encoding="utf-8"))["notebook"]:
-        if found.keys() - {"due"} != _KEYS:
+        if found.keys() - {"due", "bonus"} != _KEYS:
             raise ValueError(
                 f"{path}: {found.get('name', 'a notebook')} must have exactly "
                 f"{', '.join(sorted(_KEYS))}, found {', '.join(sorted(found))}"
@@ -60,6 +62,8 @@ def load(path=NOTEBOOKS / "course.toml") -> tuple[Entry, ...]:
             found.get("due"), "tzinfo", None
         ):
             raise ValueError(f"{path}: due must be a date, or a local 2027-02-01T12:00:00")
+        if not (found.get("bonus") is None or 0 < found["bonus"] <= 1):
+            raise ValueError(f"{path}: bonus of {found['name']} must be a share of its points")
         entries.append(Entry(**found))
     return tuple(entries)
 
@@ -72,6 +76,16 @@ def lateness(path=NOTEBOOKS / "course.toml") -> tuple[float, float]:
     if not (isinstance(days, int | float) and isinstance(cost, int | float) and 0 <= cost <= 1):
         raise ValueError(f"{path}: late_days must be a number, late_cost one from 0 to 1")
     return days, cost
+
+
+def bonus_rule(path=NOTEBOOKS / "course.toml") -> tuple[float, float]:
+    """(bonus points that make a step, by how much a step raises the final grade): [bonus] in
+    course.toml; (0, 0) where the course has none."""
+    found = tomllib.loads(Path(path).read_text(encoding="utf-8")).get("bonus", {})
+    rule = found.get("points", 0), found.get("raises", 0)
+    if not all(isinstance(each, int | float) and each >= 0 for each in rule):
+        raise ValueError(f"{path}: points and raises of [bonus] must be numbers of at least 0")
+    return rule
 
 
 def evidence_opens(path=NOTEBOOKS / "course.toml"):

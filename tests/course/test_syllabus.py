@@ -16,7 +16,7 @@ parts = { my_gradient = 4, figure = 2.5 }
 
 
 def written(tmp_path, text):
-    path = tmp_path / "course.toml"
+    path = tmp_path / f"{abs(hash(text))}.toml"  # each is read once
     path.write_text(text)
     return path
 
@@ -65,3 +65,16 @@ def test_the_day_on_which_evidence_opens_is_a_date_or_none(tmp_path):
     assert syllabus.evidence_opens(dated).isoformat() == "2027-02-01"
     with pytest.raises(ValueError, match="must be a date"):
         syllabus.evidence_opens(written(tmp_path, 'evidence_opens = "soon"\n' + ENTRY))
+
+
+def test_a_bonus_is_a_share_and_its_worth_two_numbers(tmp_path):
+    (one,) = syllabus.load(written(tmp_path, ENTRY + "bonus = 0.85\n"))
+    assert one.bonus == 0.85 and syllabus.load(written(tmp_path, ENTRY))[0].bonus is None
+    with pytest.raises(ValueError, match="share of its points"):
+        syllabus.load(written(tmp_path, ENTRY + "bonus = 85\n"))
+    rule = "bonus = { points = 3, raises = 0.33 }\n"
+    assert syllabus.bonus_rule(written(tmp_path, rule + ENTRY)) == (3, 0.33)
+    assert syllabus.bonus_rule(written(tmp_path, ENTRY)) == (0, 0)
+    with pytest.raises(ValueError, match="at least 0"):
+        syllabus.bonus_rule(written(tmp_path, rule.replace("0.33", '"much"') + ENTRY))
+    assert syllabus.bonus_rule() == (3, 0.33)

@@ -11,6 +11,7 @@ from helpers.course.grading.tables import read_table, write_csv
 
 MARK_COLUMNS = ("student", "notebook", "task", "points", "mark", "remark", "marker", "work")
 DAY = 24 * 3600
+BONUS = "Bonus points"
 
 
 def read_marks(path) -> dict[tuple[str, str, str], dict]:
@@ -124,7 +125,8 @@ def summary(student, records, marks, notebooks, *, handed=None, lateness=(0, 0))
 
     Returns:
         {"notebooks": name → {"automatic", "by_hand", "earned", "points"}, "totals": assignment →
-        (earned, of), "waiting": marks that nobody gave yet, "not_graded": notebooks, "missing":
+        (earned, of), and ``BONUS`` where notebooks give bonus points, "waiting": marks that nobody
+        gave yet, "not_graded": notebooks, "missing":
         names of notebooks not handed in, "problems": [text], "about": {"id", …}, "late": name →
         days}; what was not graded earned None.
     """
@@ -181,6 +183,16 @@ def summary(student, records, marks, notebooks, *, handed=None, lateness=(0, 0))
             earned = [each["earned"] for each in own]
             known = None if None in earned else sum(earned)
             result["totals"][assignment] = (known, sum(each["points"] for each in own))
+    shares = {name: syllabus.entry(name).bonus for name in notebooks}
+    earned = [
+        None
+        if (got := result["notebooks"][name])["earned"] is None
+        else got["earned"] >= share * got["points"]
+        for name, share in shares.items()
+        if share
+    ]
+    if earned:
+        result["totals"][BONUS] = (None if None in earned else sum(earned), len(earned))
     return result
 
 

@@ -134,6 +134,21 @@ def my_rank_correlation(first, second):
     from scipy.stats import spearmanr
     sizes = [each.abs().sum(1).flatten(1).numpy() for each in (first, second)]
     return np.array([spearmanr(x, y).statistic for x, y in zip(*sizes)])
+
+
+def my_reading(maps, how):
+    if how == "absolute":
+        return maps.abs().sum(1, keepdim=True)
+    total = maps.sum(1, keepdim=True)
+    return total if how == "signed" else torch.relu(total)
+
+
+def my_capped(values, percentile):
+    found = []
+    for one in values.numpy():
+        end = np.percentile(np.abs(one), percentile)
+        found.append(np.clip(one / end, -1, 1) if end > 0 else 0 * one)
+    return np.stack(found)
 """
 
 

@@ -19,6 +19,7 @@ from helpers.studies.photographs import NETWORKS, mosaics
 READINGS = {
     "positive": lambda maps: maps.sum(1, keepdim=True).clamp(min=0),
     "negative": lambda maps: (-maps.sum(1, keepdim=True)).clamp(min=0),
+    "both signs": lambda maps: maps.sum(1, keepdim=True).abs(),
     "absolute": lambda maps: maps.abs().sum(1, keepdim=True),
 }
 CAPS = (100, 99, 95, 90)  # percentiles of a map's sizes; 100 cuts nothing off
@@ -26,11 +27,12 @@ SEEN = 0.1  # of the end of the colour scale: what is smaller looks like zero
 
 
 def readings(model, images, target, seeds, *, n=5):
-    """Each method's map, read in three ways, against where the evidence lies: the cell of a mosaic,
+    """Each method's map, read in four ways, against where the evidence lies: the cell of a mosaic,
     or the part that the network reads.
 
     "mass", "auc" and, of mosaics, "contrast" (the same grid explained for two of its classes), each
-    for the positive part of the sum over channels, the negative part, and the absolute values.
+    for the positive part of the sum over channels, the negative part, its size ("both signs": what
+    signed colours show), and the sum of the channels' sizes ("absolute").
     "like the picture": the rank correlation of the map's sizes with the pixels' brightness. Of the
     gradient whose sizes are cut off at a percentile ("cap …"): mass and auc of the absolute values,
     and "seen", the share of the pixels that reach a tenth of the colour scale. "log10 end": of the

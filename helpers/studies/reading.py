@@ -27,16 +27,16 @@ SEEN = 0.1  # of the end of the colour scale: what is smaller looks like zero
 
 
 def readings(model, images, target, seeds, *, n=5):
-    """Each method's map, read in four ways, against where the evidence lies: the cell of a mosaic,
-    or the part that the network reads.
+    """Each method's map, read in four ways ("METHOD, READING"), against where the evidence lies:
+    the cell of a mosaic, or the part that the network reads.
 
-    "mass", "auc" and, of mosaics, "contrast" (the same grid explained for two of its classes), each
-    for the positive part of the sum over channels, the negative part, its size ("both signs": what
-    signed colours show), and the sum of the channels' sizes ("absolute").
-    "like the picture": the rank correlation of the map's sizes with the pixels' brightness. Of the
-    gradient whose sizes are cut off at a percentile ("cap …"): mass and auc of the absolute values,
-    and "seen", the share of the pixels that reach a tenth of the colour scale. "log10 end": of the
-    99th percentile of the gradient's sizes. n: gradients a map, where it can be chosen.
+    Readings: the positive part of the sum over channels, the negative part, its size ("both signs":
+    what signed colours show), and the sum of the channels' sizes ("absolute"). "mass", "auc" and,
+    of mosaics, "contrast": the same grid explained for two of its classes. "like the picture": the
+    rank correlation of the map's sizes with the pixels' brightness. Of the absolute gradient cut
+    off at a percentile of its sizes (", cap …"): mass, auc, and "seen", the share of the pixels
+    that reach a tenth of the colour scale. "log10 end": of the 99th percentile. n: gradients a map,
+    where it can be chosen.
     """
     on_mosaics = "cell" in images.masks
     mask = images.masks["cell" if on_mosaics else model.part]
@@ -44,25 +44,25 @@ def readings(model, images, target, seeds, *, n=5):
     others = _maps(model, images.pixels, images.labels["other"], seeds, n) if on_mosaics else {}
     found = {}
     for name, values in maps.items():
-        row = found[name] = {
-            "like the picture": rank_correlation(values, images.pixels, "unsigned")
-        }
         for how, read in READINGS.items():
-            row[f"mass {how}"] = relevance_mass(read(values), mask)
-            row[f"auc {how}"] = pixel_auc(read(values), mask)
+            row = found[f"{name}, {how}"] = {
+                "mass": relevance_mass(read(values), mask),
+                "auc": pixel_auc(read(values), mask),
+            }
             if on_mosaics:
                 both = read(values), read(others[name]), mask, images.masks["other"]
-                row[f"contrast {how}"] = pair_contrast(*both)
+                row["contrast"] = pair_contrast(*both)
+        row["like the picture"] = rank_correlation(values, images.pixels, "unsigned")
     sizes = READINGS["absolute"](maps["gradient"])
     for percentile in CAPS:
         end = sizes.flatten(1).quantile(percentile / 100, dim=1)[:, None, None, None]
-        found[f"gradient, cap {percentile}"] = {
-            "mass absolute": relevance_mass(sizes.minimum(end), mask),
-            "auc absolute": pixel_auc(sizes.minimum(end), mask),
+        row = found[f"gradient, absolute, cap {percentile}"] = {
+            "mass": relevance_mass(sizes.minimum(end), mask),
+            "auc": pixel_auc(sizes.minimum(end), mask),
             "seen": (sizes >= SEEN * end).float().mean((1, 2, 3)),
         }
         if percentile == 99:
-            found["gradient"]["log10 end"] = end.flatten().log10()
+            row["log10 end"] = end.flatten().log10()
     return found
 
 

@@ -29,9 +29,9 @@ LINES = {
     "attribution": 1640,
     "benchmark": 2200,
     "measures": 1400,
-    "studies": 1800,
-    "display": 2720,
-    "course": 4700,
+    "studies": 1900,
+    "display": 2860,
+    "course": 4860,
     "ground": 540,
 }
 COURSE_SHARE = 0.40

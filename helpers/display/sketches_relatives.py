@@ -10,8 +10,9 @@ from helpers.display.plotting import COLORS, color_scale, describe
 
 
 def plot_capped_line(percentiles=(100, 95, 80), *, seen=0.1):
-    """A map of 24 pixels, one of them an outlier, and the colours of the same values when the scale
-    ends at each percentile of their sizes; over each, how many pixels reach ``seen`` of the scale."""
+    """A map of 24 pixels, one of them an outlier, and the colours of the same values when the
+    scale ends at each percentile of their sizes; over each, how many pixels reach ``seen`` of
+    it."""
     rng, n = np.random.default_rng(12), 24
     values = 0.7 * rng.standard_normal(n)
     values[[6, 15]] = 12, -3.5
@@ -84,8 +85,8 @@ def plot_black_pixel(slope=-2.0):
         ax.spines[["top", "right"]].set_visible(False)
     describe(
         figure,
-        "Left, a logit that falls as one pixel goes from black to white; the pixel is black. Right, "
-        f"its value in three maps: gradient {slope:g}, times the input from black 0, from white "
-        f"{-slope:+g}.",
+        "Left, a logit that falls as one pixel goes from black to white; the pixel is black. "
+        f"Right, its value in three maps: gradient {slope:g}, times the input from black 0, from "
+        f"white {-slope:+g}.",
     )
     return figure

@@ -3,8 +3,6 @@ outliers and a factor of the input change, for several kinds of pictures; see ``
 
 from functools import partial
 
-import torch
-
 from helpers.attribution.gradients import saliency
 from helpers.attribution.integrated_gradients import integrated_gradients
 from helpers.attribution.smoothgrad import smoothgrad

@@ -29,9 +29,9 @@ LINES = {
     "attribution": 2330,
     "benchmark": 2480,
     "measures": 1400,
-    "studies": 2480,
-    "display": 2720,
-    "course": 6560,
+    "studies": 3000,
+    "display": 3150,
+    "course": 7000,
     "ground": 600,
 }
 COURSE_SHARE = 0.40

@@ -89,6 +89,17 @@ def my_rank_correlation(first, second):
     return np.array([np.corrcoef(x, y)[0, 1] for x, y in zip(*ranks, strict=True)])
 """
 IN_ORDER = "(lambda v: v.argsort(kind='stable').argsort())"
+READING = """
+right_reading = my_reading
+def my_reading(maps, how):
+    if how != "%s":
+        return right_reading(maps, how)
+    return """
+CAPPED = """
+def my_capped(values, percentile):
+    sizes = values.abs().flatten(1)
+    end = sizes.quantile(percentile / 100, dim=1).clamp(min=1e-12)[:, None, None, None]
+    return """
 PLANTED = [
     ("my_retained_accuracy", KEPT % (f"-{SIZE}", "fill", "target"), "highest-ranked pixels"),
     ("my_retained_accuracy", KEPT % ("maps.sum(1)", "fill", "target"), "signed sum over channels"),
@@ -255,6 +266,28 @@ PLANTED = [
      "logarithm of negative gradients"),
     ("my_aggregate", f"{AGGREGATE % 'geometric_mean'}gradients.abs().log().mean(0).exp()",
      "without the absolute value's ε"),
+    ("my_reading", f"{READING % 'signed'}maps.mean(1, keepdim=True)", "the mean over channels"),
+    ("my_reading", f"{READING % 'positive'}maps.clamp(min=0).sum(1, keepdim=True)",
+     "add up the channels first"),
+    ("my_reading", f"{READING % 'positive'}maps.sum(1, keepdim=True)",
+     "what is negative must become 0"),
+    ("my_reading", f"{READING % 'absolute'}maps.sum(1, keepdim=True).abs()",
+     "take the sizes first"),
+    ("my_reading", f"{READING % 'absolute'}maps.abs().mean(1, keepdim=True)",
+     "the mean of the sizes"),
+    ("my_reading", f"{READING % 'absolute'}maps.abs().amax(1, keepdim=True)",
+     "the largest size of a channel"),
+    ("my_capped", f"{CAPPED}(values / values.flatten(1).quantile(percentile / 100, dim=1)"
+     ".clamp(min=1e-12)[:, None, None, None]).clamp(-1, 1)", "percentile of the signed values"),
+    ("my_capped", f"{CAPPED}(values / sizes.quantile(percentile / 100).clamp(min=1e-12))"
+     ".clamp(-1, 1)", "each has its own"),
+    ("my_capped", f"{CAPPED}torch.where(values.abs() > end, 0 * values, values / end)",
+     "with the outliers set to 0"),
+    ("my_capped", f"{CAPPED}values / end", "not clamped"),
+    ("my_capped", f"{CAPPED}torch.maximum(torch.minimum(values, end), -end)",
+     "not divided by the percentile"),
+    ("my_capped", f"{CAPPED}values / values.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-12)",
+     "divided by the largest value"),
 ]  # fmt: skip
 
 

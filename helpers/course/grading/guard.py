@@ -14,7 +14,14 @@ import types
 from contextlib import contextmanager
 from weakref import WeakKeyDictionary
 
-GUARDED = ("helpers.attribution", "helpers.measures", "helpers.noise", "helpers.studies", "captum")
+GUARDED = (
+    "helpers.attribution",
+    "helpers.measures",
+    "helpers.noise",
+    "helpers.studies",
+    "helpers.display",
+    "captum",
+)
 _SUSPICIOUS = re.compile(
     r"__code__|\breload\b|gc\.get_objects|\bsubprocess\b|\bfork\b|helpers\.(?:course\.)?grading"
     r"|setprofile|settrace|sys\.modules|\bmeta_path\b|\bctypes\b"

@@ -1,5 +1,88 @@
 """The tasks of the notebooks on the gradient's relatives."""
 
-from helpers.course.grading.tasks import Task
+import torch
 
-TASKS: tuple[Task, ...] = ()
+from helpers.course.grading.tasks import Task, same, task
+
+
+def _read(maps, how):
+    if how == "absolute":
+        return maps.abs().sum(1, keepdim=True)
+    signed = maps.sum(1, keepdim=True)
+    return signed.clamp(min=0) if how == "positive" else signed
+
+
+def _capped(values, percentile):
+    return (values / _end(values.abs(), percentile)).clamp(-1, 1)
+
+
+def _end(values, percentile):
+    """(N, 1, 1, 1): the percentile of each picture's values, above 0."""
+    ends = values.flatten(1).quantile(percentile / 100, dim=1)
+    return ends.clamp(min=1e-12)[:, None, None, None]
+
+
+@task("relatives_3_display", 5, (), _read)
+def my_reading(given, call):
+    maps = torch.from_numpy(given.rng(31).standard_normal((3, 3, 7, 6)) + 0.2)
+    signed = maps.sum(1, keepdim=True)
+    each = {
+        "signed": {
+            "the mean over channels, not the sum": maps.mean(1, keepdim=True),
+            "the sum of the channels' sizes": maps.abs().sum(1, keepdim=True),
+        },
+        "positive": {
+            "the sum of the channels' positive parts: add up the channels first": (
+                maps.clamp(min=0).sum(1, keepdim=True)
+            ),
+            "the signed sum: what is negative must become 0": signed,
+            "the positive part of the mean over channels": maps.mean(1, keepdim=True).clamp(min=0),
+            "the size of the sum: what is negative must become 0": signed.abs(),
+        },
+        "absolute": {
+            "the size of the sum: in a sum the channels cancel, so take the sizes first": (
+                signed.abs()
+            ),
+            "the mean of the sizes, not their sum": maps.abs().mean(1, keepdim=True),
+            "the largest size of a channel, not the sum over channels": (
+                maps.abs().amax(1, keepdim=True)
+            ),
+            "the root of the sum of squares": maps.square().sum(1, keepdim=True).sqrt(),
+            "the signed sum": signed,
+        },
+    }
+    for points, (how, mistakes) in zip((1, 2, 2), each.items(), strict=True):
+        problem = same(call(maps, how), _read(maps, how), mistakes)
+        yield points, f"{how}: one number a pixel, (N, 1, H, W)", problem
+
+
+@task("relatives_3_display", 5, (), _capped)
+def my_capped(given, call):
+    values = torch.from_numpy(given.rng(32).standard_t(3, (3, 1, 20, 18)) + 0.4)
+    values = values * torch.tensor([0.1, 1, 7])[:, None, None, None]
+    sizes, largest = values.abs(), values.abs().amax((1, 2, 3), keepdim=True)
+    for points, percentile in ((3, 95), (1, 80)):
+        end = _end(sizes, percentile)
+        whole = sizes.flatten().quantile(percentile / 100)
+        mistakes = {
+            "the percentile of the signed values: take the sizes first": (
+                (values / _end(values, percentile)).clamp(-1, 1)
+            ),
+            "one percentile for all pictures: each has its own": (values / whole).clamp(-1, 1),
+            "divided by the largest value": values / largest,
+            "not clamped: what lies beyond the percentile must become 1 or −1": values / end,
+            "with the outliers set to 0: they must become 1 or −1": torch.where(
+                sizes > end, 0, values / end
+            ),
+            "clamped, but not divided by the percentile": values.clamp(-end, end),
+            "the sizes: the sign is lost": (sizes / end).clamp(max=1),
+            "with nothing below 0: the sign is lost": (values / end).clamp(0, 1),
+        }
+        problem = same(call(values, percentile), _capped(values, percentile), mistakes)
+        yield points, f"ends at the {percentile}th percentile of each picture's sizes", problem
+    still = torch.cat([torch.zeros_like(values[:1]), values[1:]])
+    problem = same(call(still, 90), _capped(still, 90))
+    yield 1, "a map of zeros stays one", problem
+
+
+TASKS: tuple[Task, ...] = (my_reading, my_capped)

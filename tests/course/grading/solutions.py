@@ -198,6 +198,21 @@ def get_custom_integrated_gradients(model, image, num_samples):
     path = torch.cat(get_path(image, 0 * image, num_samples)).requires_grad_()
     (each,) = torch.autograd.grad(model(path)[:, c].sum(), path)
     return each.mean(0, keepdim=True) * image
+
+
+def my_reading(maps, how):
+    if how == "absolute":
+        return maps.abs().sum(1, keepdim=True)
+    total = maps.sum(1, keepdim=True)
+    return total if how == "signed" else torch.relu(total)
+
+
+def my_capped(values, percentile):
+    found = []
+    for one in values.numpy():
+        end = np.percentile(np.abs(one), percentile)
+        found.append(np.clip(one / end, -1, 1) if end > 0 else 0 * one)
+    return np.stack(found)
 """
 
 

@@ -248,6 +248,10 @@ HELPERS = {
         "torch.stack([f(model, pixels, n * pixels, fractions, target=target) for n in steps])",
     ),
 }
+HELPERS |= {
+    "my_reading": ("reduce_channels", "attribution.gradients", "f(maps, 'signed')"),
+    "my_capped": ("color_limits", "display.plotting", "f(values)"),
+}
 PATHS = {
     "from the module": "from helpers.{module} import {name} as f",
     "from the package": "from helpers import {name} as f",

@@ -1,0 +1,92 @@
+"""One dimension, where the eye sees all, for the pages on the gradient's relatives.
+
+Each returns a figure with its alt text and takes no picture and no network.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from helpers.display.plotting import COLORS, color_scale, describe
+
+
+def plot_capped_line(percentiles=(100, 95, 80), *, seen=0.1):
+    """A map of 24 pixels, one of them an outlier, and the colours of the same values when the
+    scale ends at each percentile of their sizes; over each, how many pixels reach ``seen`` of
+    it."""
+    rng, n = np.random.default_rng(12), 24
+    values = 0.7 * rng.standard_normal(n)
+    values[[6, 15]] = 12, -3.5
+    figure, axes = plt.subplots(
+        2,
+        len(percentiles),
+        figsize=(3.2 * len(percentiles), 2.7),
+        height_ratios=(4, 1),
+        sharex=True,
+        sharey="row",
+        layout="constrained",
+    )
+    for (above, below), percentile in zip(axes.T, percentiles, strict=True):
+        end = np.percentile(np.abs(values), percentile)
+        above.bar(range(n), values, color=[COLORS[int(v > 0)] for v in values])
+        for sign in (-1, 1):
+            above.axhline(sign * end, color="0.4", linestyle="--", linewidth=0.9)
+        coloured = int((np.abs(values) >= seen * end).sum())
+        what = "the largest" if percentile == 100 else f"the {percentile}th percentile"
+        above.set_title(f"ends at {what}:\n{coloured} of {n} pixels coloured", fontsize=10)
+        below.imshow(values[None], aspect="auto", **color_scale(end))
+        for ax in (above, below):
+            ax.set(xticks=[], yticks=[])
+            ax.spines[["top", "right"]].set_visible(False)
+    axes[0, 0].set_ylabel("the map's numbers", fontsize=9)
+    axes[1, 0].set_ylabel("drawn", fontsize=9)
+    describe(
+        figure,
+        "The same 24 numbers of a map as bars, one far larger than the rest, and the colours that "
+        "they get, by column for a scale that ends at the percentiles "
+        f"{', '.join(map(str, percentiles))}; dashed: the end of the scale.",
+    )
+    return figure
+
+
+def plot_black_pixel(slope=-2.0):
+    """A logit that falls as one pixel gets brighter, asked at black: the gradient there, and what
+    is left of it when it is multiplied by the pixel, from black and from white."""
+    x = np.linspace(0, 1, 2)
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(8.5, 2.5), width_ratios=(1, 1.25), layout="constrained"
+    )
+    left.plot(x, 3 + slope * x, color=COLORS[0], linewidth=1.8)
+    left.plot(0, 3, "o", color="black", markersize=6, clip_on=False)
+    left.annotate(
+        "our pixel: black",
+        (0, 3),
+        (0.25, 3.02),
+        va="center",
+        arrowprops={"arrowstyle": "-", "color": "0.5"},
+    )
+    left.set(xticks=[0, 1], yticks=[], xlim=(-0.06, 1.06))
+    left.set_xticklabels(["black, x = 0", "white, x = 1"])
+    left.set_ylabel("logit", fontsize=9)
+    bars = {
+        "gradient g": slope,
+        "from black\n(x − 0) g": 0.0,
+        "from white\n(x − 1) g": -slope,
+    }
+    for place, value in enumerate(bars.values()):
+        right.bar(place, value, width=0.6, color=COLORS[int(value > 0)])
+        said = f"{value:+g}".replace("-", "−") if value else "0"
+        at = value + (0.18 if value >= 0 else -0.18)
+        right.text(place, at, said, ha="center", va="bottom" if value >= 0 else "top")
+    right.axhline(0, color="0.4", linewidth=0.9)
+    right.set(xticks=range(len(bars)), yticks=[], ylim=(-1.5 * abs(slope), 1.5 * abs(slope)))
+    right.set_xticklabels(bars)
+    right.set_ylabel("the pixel's value\nin the map", fontsize=9)
+    for ax in (left, right):
+        ax.spines[["top", "right"]].set_visible(False)
+    describe(
+        figure,
+        "Left, a logit that falls as one pixel goes from black to white; the pixel is black. "
+        f"Right, its value in three maps: gradient {slope:g}, times the input from black 0, from "
+        f"white {-slope:+g}.",
+    )
+    return figure

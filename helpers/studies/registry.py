@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from helpers.benchmark.images import ImageSet, load_images
-from helpers.studies import headlines, integrated_gradients, photographs, smoothgrad, steps
+from helpers.studies import guided, headlines, integrated_gradients, photographs, smoothgrad, steps
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,6 @@ class Study:
 
 STUDIES = {
     name: Study(*definition)
-    for module in (smoothgrad, integrated_gradients, steps, headlines, photographs)
+    for module in (smoothgrad, integrated_gradients, steps, headlines, photographs, guided)
     for name, definition in module.STUDIES.items()
 }

@@ -77,6 +77,10 @@ def my_rank_correlation(first, second):
 """
 SIZES = "*[each.abs().sum(1).flatten(1).numpy() for each in (first, second)]"
 IN_ORDER = "(lambda v: v.argsort(kind='stable').argsort())"
+RULE = "def my_relu_rule(gradient, activation):\n    return "
+SMOOTHED = "def my_smoothed(attribution, pixels, fields, noise):\n    "
+OF_EACH = "each = [attribution(pixels + noise * f) for f in fields]\n    "
+CLIPPED = "(pixels + noise * f).clamp(0, 1)"
 PLANTED = [
     ("my_retained_accuracy", KEPT % (f"-{SIZE}", "fill", "target"), "highest-ranked pixels"),
     ("my_retained_accuracy", KEPT % ("maps.sum(1)", "fill", "target"), "signed sum over channels"),
@@ -185,6 +189,27 @@ PLANTED = [
      "logarithm of negative gradients"),
     ("my_aggregate", f"{AGGREGATE % 'geometric_mean'}gradients.abs().log().mean(0).exp()",
      "without the absolute value's ε"),
+    ("my_relu_rule", f"{RULE}gradient * (activation > 0)", "the gradient's own rule"),
+    ("my_relu_rule", f"{RULE}gradient.clamp(min=0)", "the deconvnet's rule"),
+    ("my_relu_rule", f"{RULE}gradient.clamp(min=0) * (activation >= 0)", "the deconvnet's rule"),
+    ("my_relu_rule", f"{RULE}gradient.clamp(min=0) * activation", "the activation multiplied in"),
+    ("my_relu_rule", f"{RULE}gradient * activation", "gradient × activation"),
+    ("my_relu_rule", f"{RULE}gradient.abs() * (activation > 0)", "not change its sign"),
+    ("my_relu_rule", f"{RULE}gradient.clamp(max=0) * (activation > 0)", "the negative part"),
+    ("my_relu_rule", f"{RULE}((gradient > 0) & (activation > 0)).float()", "(0 or 1), not what"),
+    ("my_relu_rule", f"{RULE}torch.where(gradient > 0, activation, 0.0)", "the activation that"),
+    ("my_relu_rule", f"{RULE}gradient", "the gradient as it came"),
+    ("my_smoothed", f"{SMOOTHED}{OF_EACH}return sum(each)", "the sum over the fields"),
+    ("my_smoothed", f"{SMOOTHED}{OF_EACH}return sum(a.abs() for a in each) / len(each)",
+     "the mean of the absolute values"),
+    ("my_smoothed", f"{SMOOTHED}return attribution(pixels)", "the attribution without noise"),
+    ("my_smoothed", f"{SMOOTHED}{OF_EACH}return each[-1]", "of one noisy copy alone"),
+    ("my_smoothed", f"{SMOOTHED}return attribution(pixels + noise * fields.mean(0))",
+     "of the mean of the noisy copies"),
+    ("my_smoothed", f"{SMOOTHED}{OF_EACH.replace('noise * f', 'f')}return sum(each) / len(each)",
+     "noise of standard deviation 1"),
+    ("my_smoothed", f"{SMOOTHED}{OF_EACH.replace('pixels + noise * f', CLIPPED)}"
+     "return sum(each) / len(each)", "clipped to [0, 1]"),
 ]  # fmt: skip
 
 

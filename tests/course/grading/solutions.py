@@ -134,6 +134,14 @@ def my_rank_correlation(first, second):
     from scipy.stats import spearmanr
     sizes = [each.abs().sum(1).flatten(1).numpy() for each in (first, second)]
     return np.array([spearmanr(x, y).statistic for x, y in zip(*sizes)])
+
+
+def my_relu_rule(gradient, activation):
+    return torch.where((gradient > 0) & (activation > 0), gradient, 0.0)
+
+
+def my_smoothed(attribution, pixels, fields, noise):
+    return sum(attribution(pixels + noise * field) for field in fields) / len(fields)
 """
 
 

@@ -170,9 +170,7 @@ def load_images(source="scenes", n=None, *, split="test", seed=0, size=None) -> 
 
 def repainted(images, part, rgb):
     """The same scenes, of the test split, with the shape or letter in another colour."""
-    return _again(
-        images, lambda scene: {part: replace(getattr(scene, part), colour=rgb)}
-    )
+    return _again(images, lambda scene: {part: replace(getattr(scene, part), colour=rgb)})
 
 
 def on_ground(images, contrast):

@@ -39,9 +39,7 @@ def guided(model, images, target, seeds, *, n=16, methods=METHODS, grounds=False
     second = torch.where(order[:, 0] == target, order[:, 1], order[:, 0])
     second = images.labels.get("other", second).to(target)
     masks = masks_of(model, images) if images.masks else {}
-    maps, others = (
-        _maps(model, images.pixels, aim, seeds, n, methods) for aim in (target, second)
-    )
+    maps, others = (_maps(model, images.pixels, aim, seeds, n, methods) for aim in (target, second))
     found = {}
     for name, values in maps.items():
         row = found[name] = {
@@ -61,9 +59,7 @@ def guided(model, images, target, seeds, *, n=16, methods=METHODS, grounds=False
             found[name]["alike, far"] = _alike(values, middle[name], "signed")
     if grounds:
         plain = on_ground(images, PLAIN).pixels
-        found["gradient"]["right plain"] = (
-            logits_of(model, plain).argmax(1) == target
-        ).float()
+        found["gradient"]["right plain"] = (logits_of(model, plain).argmax(1) == target).float()
         there = _maps(model, plain, target, seeds, n, methods)
         for name, values in there.items():
             found[name]["mass plain"] = relevance_mass(values, masks[""])

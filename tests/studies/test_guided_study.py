@@ -20,9 +20,7 @@ SEEDS = [4, 7]
 def scenes():
     model, images = load_model("scenes", device="cpu"), load_images("scenes", 2)
     target = images.labels["shape"]
-    return model, images, target, guided(
-        model, images, target, SEEDS, n=2, grounds=True, far=True
-    )
+    return model, images, target, guided(model, images, target, SEEDS, n=2, grounds=True, far=True)
 
 
 def test_two_classes_of_one_picture(scenes):

@@ -13,7 +13,7 @@ from helpers.benchmark.images import on_ground
 from helpers.evaluate import logits_of
 from helpers.measures.quality import correlation, pixel_auc, rank_correlation, relevance_mass
 from helpers.studies.headlines import BENCHMARK, masks_of
-from helpers.studies.photographs import NETWORKS, mosaics, photographs, scene_mosaics
+from helpers.studies.photographs import NETWORKS, photographs, scene_mosaics
 
 PLAIN = 0.0  # contrast of the ground
 GUIDED = "guided backprop"
@@ -100,11 +100,9 @@ def _alike(first, second, how):
 
 _OF_PHOTOS = partial(guided, n=4, methods=PHOTOS, far=True)
 _OF_SCENES = partial(guided, n=8, methods=(*MOSAICS, "SmoothGrad 15 %"))
-_ON_MOSAICS = partial(guided, methods=MOSAICS)
 # name -> (function, number of pictures, split, networks, where each network's pictures come from)
 STUDIES = {
     "guided": (partial(guided, grounds=True), 60, "test", BENCHMARK),
     "guided_mosaics": (_OF_SCENES, 20, "", BENCHMARK, scene_mosaics),
     "guided_photos": (_OF_PHOTOS, 12, "", NETWORKS, photographs),
-    "guided_photos_mosaics": (_ON_MOSAICS, 12, "", NETWORKS, mosaics),
 }

@@ -8,7 +8,7 @@ from helpers.display.plotting import COLORS, describe
 
 
 def plot_relu_rules():
-    """What goes on backwards from one ReLU, under three rules: for a gradient of +2 and of −2, where
+    """What goes on backwards from one ReLU by three rules: for a gradient of +2 and of −2, where
     the ReLU was open (its output 3) and where it was closed (0)."""
     rules = {
         "gradient": lambda gradient, activation: gradient * (activation > 0),
@@ -43,8 +43,8 @@ def plot_relu_rules():
     axes[0].set_ylabel("on the way back", fontsize=9)
     describe(
         figure,
-        "What goes on backwards from one ReLU, three tables of two by two: the gradient's rule lets "
-        "both signs through an open ReLU, the deconvnet's what is positive, open or closed, guided "
-        "backprop what is positive through an open one.",
+        "What goes on backwards from one ReLU, three tables of two by two: the gradient's rule "
+        "lets both signs through an open ReLU, the deconvnet's what is positive, open or closed, "
+        "guided backprop what is positive through an open one.",
     )
     return figure

@@ -19,8 +19,7 @@ PLAIN = 0.0  # contrast of the ground
 GUIDED = "guided backprop"
 METHODS = ("gradient", "SmoothGrad 5 %", "SmoothGrad 15 %", "IG mean", "deconvnet", GUIDED)
 METHODS += (f"{GUIDED}, 5 %", f"{GUIDED}, 15 %", "Grad-CAM", "guided Grad-CAM")
-# a gradient of a photograph takes a tenth of a second, of a mosaic half a one; what more is asked of
-# mosaics is in the studies of ``photographs``
+# a gradient of a photograph takes a tenth of a second; more about mosaics is in ``photographs``
 PHOTOS = ("gradient", "SmoothGrad 15 %", GUIDED, f"{GUIDED}, 15 %", "Grad-CAM", "guided Grad-CAM")
 MOSAICS = (GUIDED, "Grad-CAM", "guided Grad-CAM")
 

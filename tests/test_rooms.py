@@ -26,12 +26,12 @@ FLOORS = (
 )
 # Raise a budget on purpose, in the change that needs it, and say in its message what it bought.
 LINES = {
-    "attribution": 2330,
+    "attribution": 2500,
     "benchmark": 2480,
     "measures": 1400,
     "studies": 3000,
     "display": 3150,
-    "course": 7000,
+    "course": 7300,
     "ground": 600,
 }
 COURSE_SHARE = 0.40

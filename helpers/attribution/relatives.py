@@ -8,6 +8,7 @@ model is left as it was found.
 import re
 import warnings
 from contextlib import suppress
+from functools import partial
 
 import torch
 from torch import nn
@@ -54,10 +55,42 @@ def guided_backprop(model, pixels, target=None, *, extra=()) -> torch.Tensor:
             compiled or scripted.
         ValueError: a map is not finite.
     """
+    return _under(_GuidedRule, model, pixels, target, extra)
+
+
+def backward_with(model, pixels, target, rule, *, extra=()) -> torch.Tensor:
+    """The gradient under a backward rule of your own, at every ReLU as ``guided_backprop`` names
+    them; all else sends its own gradient back. With ``guided_rule`` it is guided backprop.
+
+    rule: (gradient, activation) → what goes on backwards, all three of one shape: the gradient that
+        reaches the ReLU's output, and that output, ≥ 0. Where a ReLU6 is full, nothing goes on,
+        whatever the rule says: above 6 it is flat.
+
+    Raises:
+        TypeError, ValueError, NotApplicableError: as ``guided_backprop``; ValueError: the rule
+            returns something of another shape.
+    """
+    return _under(partial(_OwnRule, rule=rule), model, pixels, target, extra)
+
+
+def guided_rule(gradient, activation) -> torch.Tensor:
+    """What is positive on its way back goes on, where the ReLU was open (Springenberg et al. 2015,
+    arXiv:1412.6806)."""
+    return gradient.clamp(min=0) * (activation > 0)
+
+
+def deconvnet_rule(gradient, activation) -> torch.Tensor:
+    """What is positive on its way back goes on, wherever (Zeiler and Fergus 2014,
+    arXiv:1311.2901)."""
+    return gradient.clamp(min=0)
+
+
+def _under(rule_for, model, pixels, target, extra):
+    """The gradient, the rule put on every ReLU of one call."""
     _must_be_open(model, "guided backprop")
     with evaluation(model):
         target = resolve_target(model, pixels, target, extra=extra)
-        with _GuidedRule(model) as rule:
+        with rule_for(model) as rule:
             points, logit, between = _one_logit(model, pixels, target, extra)
         rule.check(between)
         (gradient,) = torch.autograd.grad(logit, points)
@@ -325,6 +358,7 @@ _UNRULED = re.compile(
     "Threshold|Hardshrink|Softshrink|torch::jit"
 )
 _ELEMENTWISE = re.compile("Add|Sub|Mul|Div|Pow|Exp|Sigmoid|Tanh|Hardsigmoid|Hardtanh|Clamp|Relu")
+_ONE_RELU = re.compile("Relu|Hardtanh|Clamp")
 _BOUNDED = ("hardtanh", "hardtanh_", "clamp", "clamp_", "clip", "clip_", "clamp_min", "clamp_min_")
 
 
@@ -344,8 +378,12 @@ class _GuidedRule(_Watch):
         if name in ("relu", "relu_", "relu6") or (
             name in _BOUNDED and low is not None and not torch.as_tensor(low).any()
         ):
-            output.register_hook(lambda gradient: gradient.clamp(min=0))
+            high = kwargs.get("max", kwargs.get("max_val", args[2] if len(args) > 2 else None))
+            self.put(output, 6 if name == "relu6" else high if name in _BOUNDED[:6] else None)
             self.ruled.add(output.grad_fn)
+
+    def put(self, output, high):
+        output.register_hook(lambda gradient: gradient.clamp(min=0))
 
     def check(self, between):
         """Raise unless the rule reaches every rectifier there."""
@@ -379,6 +417,36 @@ class _GuidedRule(_Watch):
             what: [name for name in self.names.values() if name and name in names]
             for what, names in missed.items()
         }
+
+
+class _OwnRule(_GuidedRule):
+    """Puts any rule in the place of a ReLU's own gradient."""
+
+    def __init__(self, model, rule):
+        super().__init__(model)
+        self.rule = rule
+
+    def put(self, output, high):
+        node, activation = output.grad_fn, output.detach().clone()  # it may be written over
+        if not _ONE_RELU.match(node.name()):
+            raise NotApplicableError(
+                "a ReLU that works in place on a part of a tensor has no gradient of its own to "
+                f"put a rule in the place of{_in([self.where[node]])}: let it return a new tensor"
+            )
+
+        def instead(sent, came):
+            passed = self.rule(came[0], activation)
+            if getattr(passed, "shape", None) != activation.shape:
+                raise ValueError(
+                    "a backward rule returns a tensor as large as the gradient that it is given, "
+                    f"{tuple(activation.shape)}, found "
+                    f"{tuple(passed.shape) if hasattr(passed, 'shape') else type(passed).__name__}"
+                )
+            passed = passed.to(came[0])
+            open_above = 1 if high is None else activation < high
+            return passed * open_above, *sent[1:]
+
+        node.register_hook(instead)
 
 
 def _in(names):

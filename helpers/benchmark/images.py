@@ -159,13 +159,22 @@ def load_images(source="scenes", n=None, *, split="test", seed=0, size=None) -> 
 
 def repainted(images, part, rgb):
     """The same scenes, of the test split, with the shape or letter in another colour."""
-    pixels = []
-    for name in images.names:
-        scene = sample_scene("test", int(name.split()[-1]))
-        painted = replace(getattr(scene, part), colour=rgb)
-        pixels.append(render(replace(scene, **{part: painted}))[0])
-    pixels = torch.from_numpy(np.stack(pixels)).to(images.pixels) / 255
-    return replace(images, pixels=pixels)
+    return _again(images, lambda scene: {part: replace(getattr(scene, part), colour=rgb)})
+
+
+def on_ground(images, contrast):
+    """The same scenes, of the test split, on a background of another contrast (0: of one colour;
+    theirs is 0.03 to 0.1). What lies on it, where, and its mean colour stay."""
+    return _again(
+        images, lambda scene: {"background": replace(scene.background, contrast=contrast)}
+    )
+
+
+def _again(images, changed):
+    """Rendered again, with the parts that ``changed`` gives for a scene."""
+    scenes = [sample_scene("test", int(name.split()[-1])) for name in images.names]
+    pixels = np.stack([render(replace(scene, **changed(scene)))[0] for scene in scenes])
+    return replace(images, pixels=torch.from_numpy(pixels).to(images.pixels) / 255)
 
 
 def read_image(file, size=PHOTO_SIZE) -> torch.Tensor:

@@ -131,3 +131,31 @@ def explore_forgetting(images: ImageSet, maps, *, strip=None) -> Panel:
         picture=widgets.Dropdown(options=names, description="picture"),
         layers=widgets.IntSlider(0, min=0, max=most, description="random layers"),
     )
+
+
+def explore_classes(images: ImageSet, maps, *, strip=None) -> Panel:
+    """Maps of one picture for one class of the network and for another.
+
+    maps: {class name: {method: (N, C, H, W)}}.
+    strip: by default all classes.
+    """
+    methods = list(next(iter(maps.values())))
+    row = PictureRow(images, n=1 + len(methods))
+
+    def draw(picture, explained):
+        row.picture(0, images.pixels[picture], f"explained:\n“{explained}”")
+        for place, name in enumerate(methods, start=1):
+            values = maps[explained][name][picture : picture + 1]
+            row.map(place, values, f"{name}\n{MEANING['signed']}", show="signed")
+        return row.figure, (
+            f"{images.names[picture]} · explained for “{explained}” · each map has its own colours"
+        )
+
+    names = [(f"{i}: {name}", i) for i, name in enumerate(images.names)]
+    return Panel(
+        draw,
+        strip=strip or {"explained": list(maps)},
+        alt=f"each frame shows the input and its maps by {named(methods)} for one class",
+        picture=widgets.Dropdown(options=names, description="picture"),
+        explained=widgets.Dropdown(options=list(maps), description="class"),
+    )

@@ -53,7 +53,7 @@ def headlines(model, images, target, seeds, *, hidden=("mean",), paired=PAIRED, 
     maps, own = _maps(model, images, target, seeds, **sizes)
     own["gradient"] = {"right": (logits_of(model, images.pixels).argmax(1) == target).float()}
     found = {}
-    masks = _masks(model, images)
+    masks = masks_of(model, images)
     for name, values in maps.items():
         row = found[name] = dict(own.get(name, {}))
         if values is None:  # a setting without values, so that all networks have one table
@@ -75,7 +75,7 @@ def headlines(model, images, target, seeds, *, hidden=("mean",), paired=PAIRED, 
     return found
 
 
-def _masks(model, images):
+def masks_of(model, images):
     """{"": of the part that the network reads, " other": of the other}"""
     own = getattr(model, "part", None)
     names = ("cell", "other") if "cell" in images.masks else (own, OTHER_PART.get(own))
@@ -190,7 +190,7 @@ def _smoothed(model, images, target, seeds, noise, n, also):
     mean, variance = found.pop("map"), found.pop("spread")
     kept = torch.cat(seen["answers"]).reshape(n_samples, -1)[:n] == target
     debiased = mean.square() - variance / n
-    mask = _masks(model, images)[""]
+    mask = masks_of(model, images)[""]
     share = (debiased * mask).sum((1, 2, 3)) / debiased.sum((1, 2, 3))
     return mean, {"answer kept": kept.float().mean(0), "squares, debiased": share}, found
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from helpers.benchmark.images import ImageSet, load_images
 from helpers.studies import (
+    guided,
     headlines,
     integrated_gradients,
     photographs,
@@ -39,6 +40,6 @@ class Study:
 
 STUDIES = {
     name: Study(*definition)
-    for module in (smoothgrad, integrated_gradients, steps, headlines, photographs, reading)
+    for module in (smoothgrad, integrated_gradients, steps, headlines, photographs, guided, reading)
     for name, definition in module.STUDIES.items()
 }

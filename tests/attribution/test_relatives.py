@@ -16,11 +16,14 @@ from torchvision import models
 from helpers.attribution.gradients import saliency
 from helpers.attribution.integrated_gradients import integrated_gradients
 from helpers.attribution.relatives import (
+    backward_with,
     cam,
+    deconvnet_rule,
     grad_cam,
     gradient_x_input,
     guided_backprop,
     guided_grad_cam,
+    guided_rule,
     last_spatial_layer,
 )
 from helpers.benchmark.images import load_images
@@ -320,6 +323,74 @@ def test_guided_backprop_of_torchvisions_networks(name, refused):
     else:
         found = guided_backprop(model, pixels, 0)
         assert relative_l2(found, saliency(model, pixels, 0)) > 0.1
+
+
+# --- a rule of one's own --------------------------------------------------------------------------
+
+
+def own_gradient(gradient, activation):
+    return gradient * (activation > 0)
+
+
+@pytest.mark.parametrize("name", sorted(set(RELUS) - {"relu_ of a view"}))
+def test_any_rule_at_every_relu_whoever_calls_it(name, pictures, snapshot):
+    for model in (with_relus(nn.ReLU(), RELUS[name]), with_relus(RELUS[name], RELUS[name])):
+        before = snapshot(model)
+        for rule, expected in ((guided_rule, guided_backprop), (own_gradient, saliency)):
+            found = backward_with(model, pictures, CLASSES, rule)
+            assert relative_l2(found, expected(model, pictures, CLASSES)) < 1e-12
+        assert snapshot(model) == before
+
+
+def test_the_rule_is_given_what_arrives_and_what_went_out_of_each_relu_the_last_first(pictures):
+    model, seen = with_relus(nn.ReLU(), nn.ReLU(inplace=True)), []
+
+    def rule(gradient, activation):
+        seen.append((gradient, activation))
+        return guided_rule(gradient, activation)
+
+    backward_with(model, pictures, CLASSES, rule)
+    first = model.bottom(pictures).relu()
+    last = model.top(first).relu()
+    assert [activation for _, activation in seen] and len(seen) == 2
+    assert seen[0][1].equal(last) and seen[1][1].equal(first)
+    weights = model.linear.weight.detach()[CLASSES][:, :, None, None] / last[0, 0].numel()
+    assert relative_l2(seen[0][0], weights.expand_as(last)) < 1e-12
+
+
+def test_the_deconvnet_lets_through_a_closed_relu():
+    # f = ReLU(x₁) − ReLU(x₂) + ReLU(x₃ − 9) at (1, 1, 1): only the −1 is stopped.
+    model = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 1, bias=False))
+    with torch.no_grad():
+        model[0].weight.copy_(torch.eye(3))
+        model[0].bias.copy_(torch.tensor([0.0, 0, -9]))
+        model[2].weight.copy_(torch.tensor([[1.0, -1, 1]]))
+    assert backward_with(model, torch.ones(1, 3), 0, deconvnet_rule).tolist() == [[1, 0, 1]]
+    assert backward_with(model, torch.ones(1, 3), 0, lambda g, a: 2 * g).tolist() == [[2, -2, 2]]
+
+
+def test_no_rule_gets_past_a_full_relu6():
+    model = nn.Sequential(nn.ReLU6(), nn.Linear(3, 1, bias=False))
+    with torch.no_grad():
+        model[1].weight.copy_(torch.tensor([[-1.0, 1, 1]]))
+    points = torch.tensor([[1.0, -1, 7]])
+    with noisy_points():
+        assert backward_with(model, points, 0, lambda g, a: g).tolist() == [[-1, 1, 0]]
+        assert backward_with(model, points, 0, deconvnet_rule).tolist() == [[0, 1, 0]]
+
+
+def test_what_no_rule_can_be_put_on_and_what_is_no_rule(pictures, snapshot):
+    view = with_relus(nn.ReLU(), RELUS["relu_ of a view"])
+    with pytest.raises(NotApplicableError, match="in place on a part"):
+        backward_with(view, pictures, CLASSES, guided_rule)
+    with pytest.raises(NotApplicableError, match="rule for ReLU alone"):
+        backward_with(with_relus(nn.ReLU(), nn.SiLU()), pictures, CLASSES, guided_rule)
+    model = with_relus(nn.ReLU(), nn.ReLU())
+    before = snapshot(model)
+    for rule, found in ((lambda g, a: g.sum(), r"found \(\)"), (lambda g, a: None, "NoneType")):
+        with pytest.raises(ValueError, match=f"as large as the gradient .*{found}"):
+            backward_with(model, pictures, CLASSES, rule)
+    assert snapshot(model) == before
 
 
 # --- Grad-CAM -------------------------------------------------------------------------------------

@@ -9,12 +9,19 @@ import pytest
 import torch
 import torchvision
 from PIL import Image, features
+from scipy.ndimage import binary_erosion
 
 import helpers.benchmark.images
 import helpers.benchmark.models
-from helpers.benchmark.images import ImageSet, load_images, read_image
+from helpers.benchmark.images import ImageSet, load_images, on_ground, read_image
 from helpers.benchmark.models import load_card, load_model
-from helpers.benchmark.scenes import LETTERS, PATCH_COLOURS, SHAPES, patch_window
+from helpers.benchmark.scenes import (
+    LETTERS,
+    PATCH_COLOURS,
+    SHAPES,
+    patch_window,
+    sample_scene,
+)
 from helpers.benchmark.sources import BUNDLED, DIGIT_SPLITS, PHOTOS, digits
 
 SIZE = 224
@@ -879,3 +886,19 @@ def test_the_strong_split_repeats_the_test_pictures_on_stronger_backgrounds():
     assert spread[0] > 1.2 * spread[1]
     with pytest.raises(ValueError, match="split"):
         load_images("digits", split="strong")
+
+
+def test_the_same_scenes_on_a_ground_of_another_contrast():
+    images = load_images("scenes", 4)
+    plain = on_ground(images, 0)
+    assert plain.names == images.names and plain.masks["shape"].equal(images.masks["shape"])
+    for i, name in enumerate(images.names):
+        scene = sample_scene("test", int(name.split()[1]))
+        ground = images.masks["background"][i, 0]
+        assert plain.pixels[i][:, ground].std(1).max() == 0
+        colour = torch.tensor(scene.background.colour)
+        assert (plain.pixels[i][:, ground].mean(1) - colour).abs().max() < 1 / 255
+        own = on_ground(images[i], scene.background.contrast)
+        assert own.pixels.equal(images.pixels[[i]])
+        inside = torch.from_numpy(binary_erosion(images.masks["shape"][i, 0], iterations=3))
+        assert plain.pixels[i][:, inside].equal(images.pixels[i][:, inside])

@@ -100,6 +100,10 @@ def my_capped(values, percentile):
     sizes = values.abs().flatten(1)
     end = sizes.quantile(percentile / 100, dim=1).clamp(min=1e-12)[:, None, None, None]
     return """
+RULE = "def my_relu_rule(gradient, activation):\n    return "
+SMOOTHED = "def my_smoothed(attribution, pixels, fields, noise):\n    "
+OF_EACH = "each = [attribution(pixels + noise * f) for f in fields]\n    "
+CLIPPED = "(pixels + noise * f).clamp(0, 1)"
 PLANTED = [
     ("my_retained_accuracy", KEPT % (f"-{SIZE}", "fill", "target"), "highest-ranked pixels"),
     ("my_retained_accuracy", KEPT % ("maps.sum(1)", "fill", "target"), "signed sum over channels"),
@@ -288,6 +292,27 @@ PLANTED = [
      "not divided by the percentile"),
     ("my_capped", f"{CAPPED}values / values.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-12)",
      "divided by the largest value"),
+    ("my_relu_rule", f"{RULE}gradient * (activation > 0)", "the gradient's own rule"),
+    ("my_relu_rule", f"{RULE}gradient.clamp(min=0)", "the deconvnet's rule"),
+    ("my_relu_rule", f"{RULE}gradient.clamp(min=0) * (activation >= 0)", "the deconvnet's rule"),
+    ("my_relu_rule", f"{RULE}gradient.clamp(min=0) * activation", "the activation multiplied in"),
+    ("my_relu_rule", f"{RULE}gradient * activation", "gradient × activation"),
+    ("my_relu_rule", f"{RULE}gradient.abs() * (activation > 0)", "not change its sign"),
+    ("my_relu_rule", f"{RULE}gradient.clamp(max=0) * (activation > 0)", "the negative part"),
+    ("my_relu_rule", f"{RULE}((gradient > 0) & (activation > 0)).float()", "(0 or 1), not what"),
+    ("my_relu_rule", f"{RULE}torch.where(gradient > 0, activation, 0.0)", "the activation that"),
+    ("my_relu_rule", f"{RULE}gradient", "the gradient as it came"),
+    ("my_smoothed", f"{SMOOTHED}{OF_EACH}return sum(each)", "the sum over the fields"),
+    ("my_smoothed", f"{SMOOTHED}{OF_EACH}return sum(a.abs() for a in each) / len(each)",
+     "the mean of the absolute values"),
+    ("my_smoothed", f"{SMOOTHED}return attribution(pixels)", "the attribution without noise"),
+    ("my_smoothed", f"{SMOOTHED}{OF_EACH}return each[-1]", "of one noisy copy alone"),
+    ("my_smoothed", f"{SMOOTHED}return attribution(pixels + noise * fields.mean(0))",
+     "of the mean of the noisy copies"),
+    ("my_smoothed", f"{SMOOTHED}{OF_EACH.replace('noise * f', 'f')}return sum(each) / len(each)",
+     "noise of standard deviation 1"),
+    ("my_smoothed", f"{SMOOTHED}{OF_EACH.replace('pixels + noise * f', CLIPPED)}"
+     "return sum(each) / len(each)", "clipped to [0, 1]"),
 ]  # fmt: skip
 
 

@@ -9,7 +9,12 @@ import torch
 from torch import nn
 
 from helpers.benchmark.images import ImageSet
-from helpers.display.judging import explore_forgetting, explore_hiding, plot_hidden
+from helpers.display.judging import (
+    explore_classes,
+    explore_forgetting,
+    explore_hiding,
+    plot_hidden,
+)
 
 
 class Left(nn.Module):
@@ -68,3 +73,15 @@ def test_a_panel_of_stages(asked):
     panel.controls["layers"].value = 2
     assert "2 of 2 layers" in panel.status.value and panel.image.value != before
     assert [frame.value for frame in panel.frames()[0]] == ["0", "1", "2"]
+
+
+def test_a_panel_of_classes(asked):
+    _, images, good = asked
+    maps = {name: {"gradient": values, "other": good} for name, values in
+            (("cat", good), ("fish", 2 - good), ("none", good))}  # fmt: skip
+    panel = explore_classes(images, maps)
+    assert "explained for “cat”" in panel.status.value
+    before = panel.image.value
+    panel.controls["explained"].value = "fish"
+    assert "explained for “fish”" in panel.status.value and panel.image.value != before
+    assert [frame.value for frame in panel.frames()[0]] == ["cat", "fish", "none"]

@@ -213,6 +213,14 @@ def my_capped(values, percentile):
         end = np.percentile(np.abs(one), percentile)
         found.append(np.clip(one / end, -1, 1) if end > 0 else 0 * one)
     return np.stack(found)
+
+
+def my_relu_rule(gradient, activation):
+    return torch.where((gradient > 0) & (activation > 0), gradient, 0.0)
+
+
+def my_smoothed(attribution, pixels, fields, noise):
+    return sum(attribution(pixels + noise * field) for field in fields) / len(fields)
 """
 
 

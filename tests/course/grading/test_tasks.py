@@ -168,6 +168,12 @@ WRONG = {
         0,
     ),
     "my_steps_quality": ("return torch.ones(len(steps))", "", 0),
+    "my_relu_rule": ("return gradient.clamp(min=0)", "the deconvnet's rule", 0),
+    "my_smoothed": (
+        "return attribution(pixels + noise * fields.mean(0))",
+        "of the mean of the noisy copies",
+        0,
+    ),
 }
 
 
@@ -247,9 +253,21 @@ HELPERS = {
         "measures.faithfulness",
         "torch.stack([f(model, pixels, n * pixels, fractions, target=target) for n in steps])",
     ),
+    "my_relu_rule": ("guided_rule", "attribution.relatives", "f(gradient, activation)"),
+    "my_smoothed": (
+        "smoothgrad",
+        "attribution.smoothgrad",
+        "f(attribution, pixels, 0, attribution=lambda m, p, t: m(p), n_samples=len(fields))",
+    ),
 }
 HELPERS |= {
     "my_reading": ("reduce_channels", "attribution.gradients", "f(maps, 'signed')"),
+    "my_relu_rule": ("guided_rule", "attribution.relatives", "f(gradient, activation)"),
+    "my_smoothed": (
+        "smoothgrad",
+        "attribution.smoothgrad",
+        "f(attribution, pixels, n_samples=len(fields), noise=noise)",
+    ),
     "my_capped": ("color_limits", "display.plotting", "f(values)"),
 }
 PATHS = {

@@ -4,20 +4,29 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from helpers.benchmark.images import ImageSet, load_images
-from helpers.studies import headlines, integrated_gradients, photographs, smoothgrad, steps
+from helpers.benchmark.models import load_model
+from helpers.studies import (
+    headlines,
+    integrated_gradients,
+    last_maps,
+    photographs,
+    smoothgrad,
+    steps,
+)
 
 
 @dataclass(frozen=True)
 class Study:
     """measure: (model, images, target, seeds) → {setting: {measure: (N,)}}; how many pictures it is
     asked about, of which split of the scenes or, where ``own_pictures`` is given, of those that it
-    makes for each network, (model, n) → ImageSet; and the networks."""
+    makes for each network, (model, n) → ImageSet; the networks, and what loads one by its name."""
 
     measure: Callable
     n_pictures: int = 300
     split: str = "test"
     networks: tuple[str, ...] = headlines.BENCHMARK
     own_pictures: Callable | None = None
+    load: Callable = load_model
 
     def pictures(self, model) -> ImageSet:
         """All that the pictures' numbers point into."""
@@ -32,6 +41,6 @@ class Study:
 
 STUDIES = {
     name: Study(*definition)
-    for module in (smoothgrad, integrated_gradients, steps, headlines, photographs)
+    for module in (smoothgrad, integrated_gradients, steps, headlines, photographs, last_maps)
     for name, definition in module.STUDIES.items()
 }

@@ -134,6 +134,16 @@ def my_rank_correlation(first, second):
     from scipy.stats import spearmanr
     sizes = [each.abs().sum(1).flatten(1).numpy() for each in (first, second)]
     return np.array([spearmanr(x, y).statistic for x, y in zip(*sizes)])
+
+
+def my_cam(maps, weights, size):
+    coarse = torch.einsum("nk,nkhw->nhw", weights, maps)[:, None]
+    return torch.nn.functional.interpolate(coarse, size=size, mode="bilinear")
+
+
+def my_grad_cam(maps, gradients, size):
+    coarse = torch.einsum("nk,nkhw->nhw", gradients.mean(dim=(2, 3)), maps)[:, None]
+    return torch.nn.functional.interpolate(coarse.clamp(min=0), size=size, mode="bilinear")
 """
 
 

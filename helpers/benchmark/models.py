@@ -47,7 +47,7 @@ EMBEDDED = {
         for recipe in list(RECIPES)[1:]
         for task, (*about, _) in _TASKS.items()
     },
-    **{f"scenes-{size}x{size}": ("shape", SHAPES, "scenes", (0,)) for size in LAST_MAPS},
+    **{f"scenes-{size}x{size}": ("shape", SHAPES, "scenes", SEEDS) for size in LAST_MAPS},
 }
 SHIPPED = EMBEDDED | {"digits": ("digit", tuple("0123456789"), "digits", (0,))}
 """Those of scenes, certified by swapping parts, and one whose pictures have no parts."""
@@ -139,7 +139,9 @@ def load_model(name="scenes", *, seed=0, device=None) -> Classifier:
         default ImageNet weights, or of timm, e.g. ``"timm/convnext_atto"``. Those come through the
         library's own loading: from ``$TORCH_HOME`` or ``$HF_HOME`` where they lie there already,
         else by download.
-    seed: the training seed, 0, 1 or 2, of ``"scenes"`` and ``"scenes-letters"``; of all others 0.
+        ``"scenes-2x2"``, ``"-4x4"`` and ``"-16x16"`` have a last map of that size.
+    seed: the training seed, 0, 1 or 2, of ``"scenes"``, ``"scenes-letters"`` and those with another
+        last map; of all others 0.
 
     Raises:
         ValueError: unknown name or seed, or a weights file that fails its checksum.

@@ -26,12 +26,12 @@ FLOORS = (
 )
 # Raise a budget on purpose, in the change that needs it, and say in its message what it bought.
 LINES = {
-    "attribution": 1640,
+    "attribution": 1740,
     "benchmark": 2200,
     "measures": 1400,
-    "studies": 1800,
-    "display": 2720,
-    "course": 4700,
+    "studies": 1940,
+    "display": 2770,
+    "course": 4810,
     "ground": 540,
 }
 COURSE_SHARE = 0.40

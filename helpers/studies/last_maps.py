@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from helpers.attribution.gradients import saliency
-from helpers.attribution.relatives import cam, grad_cam
+from helpers.attribution.relatives import cam, feature_maps, grad_cam
 from helpers.benchmark.classifier import Classifier, WeightsNotFoundError
 from helpers.benchmark.images import ImageSet
 from helpers.benchmark.mosaics import make_mosaics
@@ -37,11 +37,17 @@ LAYERS = {
 
 def last_maps(model, images, target, seeds):
     """On scenes: CAM and Grad-CAM of the last map, Grad-CAM enlarged otherwise or averaged to
-    fewer places first, Grad-CAM of each of the five blocks, and the last map joined with block 4.
+    fewer places first, Grad-CAM of each of the five blocks, the last map joined with block 4, and
+    block 4 averaged to as few places as the last map has.
     "the part itself": its mask, averaged to the size of the last map; "random": random places."""
     blocks = [name for name, module in model.named_modules() if _is_block(module)]
     layers = {f"block {i}": name for i, name in enumerate(blocks, 1)}
-    return _judged(model, images, target, seeds, layers, "block 4", SIZES)
+    found = _judged(model, images, target, seeds, layers, "block 4", SIZES)
+    fewer = feature_maps(model, images.pixels, target)[0].shape[2:]
+    finer = grad_cam(model, images.pixels, target, layer=layers["block 4"], enlarge="none")
+    averaged = _enlarged(F.adaptive_avg_pool2d(finer, fewer), images.pixels)
+    mask = images.masks[model.part]
+    return found | {"block 4, averaged": _measured(averaged, mask)}
 
 
 def photos_layers(model, images, target, seeds):
@@ -49,9 +55,8 @@ def photos_layers(model, images, target, seeds):
     map, on which CAM applies too; "finer" is the layer of half the last one's stride."""
     layers = {f"stride {n}": f"network.{name}" for n, name in LAYERS[model.name].items()}
     finer = list(layers)[-2]  # the last one is as coarse as the last map
-    return _judged(model, images, target, seeds, layers, finer, (4, 8)) | {
-        name: {} for name in ("stride 32",) if name not in layers
-    }
+    found = _judged(model, images, target, seeds, layers, finer, (4, 8))
+    return found | {"stride 32": found.pop("stride 32", {})}  # one order for both networks
 
 
 def report_maps(model, images, target, seeds):

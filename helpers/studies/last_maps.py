@@ -70,8 +70,8 @@ def _is_block(module):
 
 
 def _judged(model, images, target, seeds, layers, finer, sizes):
-    """ "mass" and "auc", a map of zeros counted as one that knows nothing; "zeros", whether it is
-    one; "cells", the mass that lies in places which the part touches."""
+    """The measures "mass" and "auc", a map of zeros counted as one that knows nothing; "zeros",
+    whether it is one; "cells", the mass that lies in places which the part touches."""
     pixels, mask = images.pixels, images.masks["cell" if "cell" in images.masks else model.part]
     found = grad_cam(model, pixels, target, layer=[None, *layers.values()], enlarge="none")
     last = found.pop(None)

@@ -115,7 +115,7 @@ def _tiny(name):
 
 
 def test_photographs_are_asked_by_layer(monkeypatch):
-    layers = {"a net": {2: "b0", 4: "b1", 8: "b2"}, "b net": {2: "b0", 4: "b1", 8: "b1", 32: "b2"}}
+    layers = {"a net": {2: "b0", 4: "b1", 8: "b2"}, "b net": {2: "b0", 4: "b1", 32: "b2"}}
     monkeypatch.setattr(module, "LAYERS", layers)
     mask = torch.zeros(2, 1, 64, 64, dtype=torch.bool)
     mask[..., :32, :32] = True

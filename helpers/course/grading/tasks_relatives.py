@@ -116,9 +116,9 @@ def my_grad_cam(given, call):
     )
     still = call(maps, gradients, (3, 5))
     yield 1, "enlarged to its own size it stays as it is", same(still, coarse.relu(), mistakes)
-    against = call(maps, -gradients.abs(), size)
-    expected = torch.zeros(len(maps), 1, *size)
-    yield 1, "0 where every channel speaks against the class", same(against, expected)
+    against = call(maps, -gradients, size)
+    expected = _enlarge((-coarse).relu(), size)
+    yield 1, "with all gradients turned round, what spoke against", same(against, expected)
 
 
 TASKS: tuple[Task, ...] = (my_cam, my_grad_cam)

@@ -29,9 +29,9 @@ LINES = {
     "attribution": 2500,
     "benchmark": 2480,
     "measures": 1400,
-    "studies": 3000,
+    "studies": 3200,
     "display": 3150,
-    "course": 7300,
+    "course": 7400,
     "ground": 600,
 }
 COURSE_SHARE = 0.40

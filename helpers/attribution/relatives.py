@@ -156,6 +156,16 @@ def cam(model, pixels, target=None, *, enlarge="bilinear", extra=()) -> torch.Te
     return _enlarged((places * gradient * values).sum(1, keepdim=True), pixels, enlarge)
 
 
+def feature_maps(model, pixels, target=None, *, layer=None, extra=()):
+    """What CAM and Grad-CAM weigh and add up: (maps, gradients of the target's logit), both
+    (N, C, h, w). ``layer`` and errors as for ``grad_cam``; of several, {layer: (maps,
+    gradients)}."""
+    several = isinstance(layer, (list, tuple))
+    asked = list(layer) if several else [layer]
+    found = _weighed(model, pixels, target, asked, "Grad-CAM", extra)
+    return dict(zip(asked, found, strict=True)) if several else found[0]
+
+
 def guided_grad_cam(model, pixels, target=None, *, layer=None, extra=()) -> torch.Tensor:
     """Guided backprop times Grad-CAM, pixel by pixel: fine lines, and only where Grad-CAM sees the
     class (Selvaraju et al. 2017, arXiv:1610.02391, section 3.2). Signed; arguments and errors are

@@ -133,7 +133,9 @@ def load_model(name="scenes", *, seed=0, device=None) -> Classifier:
     name: ``"scenes"`` names the shape of an embedded picture, ``"scenes-letters"`` its letter,
         ``"scenes-shortcut"`` learnt to read a corner patch instead; ``"scenes-plain"``,
         ``"-noise"``, ``"-consistent"`` (and ``"scenes-letters-plain"``, …) were trained by other
-        recipes, ``"scenes-attention"`` is of another shape; ``"digits"`` names handwritten digits;
+        recipes, ``"scenes-attention"`` is of another shape, and ``"scenes-2x2"``,
+        ``"-4x4"`` and ``"-16x16"`` have a last map of that size; ``"digits"`` names handwritten
+        digits;
         ``"efficientnet_lite0"`` names ImageNet's classes without any download, from an installed
         package; or any classification model of torchvision, e.g. ``"resnet50"``, with its
         default ImageNet weights, or of timm, e.g. ``"timm/convnext_atto"``. Those come through the

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from helpers.benchmark.models import DATA, load_model, training_seeds
+from helpers.benchmark.models import DATA, training_seeds
 from helpers.checks import at_least_one, choose
 from helpers.evaluate import logits_of
 from helpers.files import written_whole
@@ -134,7 +134,7 @@ def _compute(name, network, training_seed, numbers):
 @lru_cache(2)
 def _world(name, network, training_seed):
     """The network, and the pictures that a study asks it about, once for all chunks."""
-    model = load_model(network, seed=training_seed, device="cpu")
+    model = STUDIES[name].load(network, seed=training_seed, device="cpu")
     if STUDIES[name].own_pictures:  # large ones: half the time
         model.to(memory_format=torch.channels_last)
     return model, STUDIES[name].pictures(model)

@@ -4,10 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from helpers.benchmark.images import ImageSet, load_images
+from helpers.benchmark.models import load_model
 from helpers.studies import (
     guided,
     headlines,
     integrated_gradients,
+    last_maps,
     photographs,
     reading,
     smoothgrad,
@@ -19,13 +21,14 @@ from helpers.studies import (
 class Study:
     """measure: (model, images, target, seeds) → {setting: {measure: (N,)}}; how many pictures it is
     asked about, of which split of the scenes or, where ``own_pictures`` is given, of those that it
-    makes for each network, (model, n) → ImageSet; and the networks."""
+    makes for each network, (model, n) → ImageSet; the networks, and what loads one by its name."""
 
     measure: Callable
     n_pictures: int = 300
     split: str = "test"
     networks: tuple[str, ...] = headlines.BENCHMARK
     own_pictures: Callable | None = None
+    load: Callable = load_model
 
     def pictures(self, model) -> ImageSet:
         """All that the pictures' numbers point into."""
@@ -40,6 +43,15 @@ class Study:
 
 STUDIES = {
     name: Study(*definition)
-    for module in (smoothgrad, integrated_gradients, steps, headlines, photographs, guided, reading)
+    for module in (
+        smoothgrad,
+        integrated_gradients,
+        steps,
+        headlines,
+        photographs,
+        guided,
+        last_maps,
+        reading,
+    )
     for name, definition in module.STUDIES.items()
 }

@@ -19,6 +19,7 @@ from helpers.attribution.relatives import (
     backward_with,
     cam,
     deconvnet_rule,
+    feature_maps,
     grad_cam,
     gradient_x_input,
     guided_backprop,
@@ -594,6 +595,20 @@ def test_several_layers_come_from_one_pass(conv_net, pictures, watch):
         assert one.allclose(grad_cam(conv_net, pictures, CLASSES, layer=name), atol=1e-14)
     with pytest.raises(ValueError, match="empty"):
         grad_cam(conv_net, pictures, CLASSES, layer=[])
+
+
+def test_feature_maps_are_what_both_methods_weigh(pictures):
+    model = pooled_net()
+    maps, gradients = feature_maps(model, pictures, CLASSES)
+    assert maps.shape == gradients.shape and maps.shape[2:] == (4, 4)
+    coarse = (gradients.mean((2, 3), keepdim=True) * maps).sum(1, keepdim=True)
+    assert coarse.relu().allclose(grad_cam(model, pictures, CLASSES, enlarge="none"))
+    weights = [m for m in model.modules() if isinstance(m, nn.Linear)][-1].weight[CLASSES]
+    by_class = (weights[:, :, None, None] * maps).sum(1, keepdim=True)
+    assert by_class.allclose(cam(model, pictures, CLASSES, enlarge="none"))
+    several = feature_maps(model, pictures, CLASSES, layer=[None, "0"])
+    assert several[None][0].equal(maps) and list(several) == [None, "0"]
+    assert several["0"][1].equal(feature_maps(model, pictures, CLASSES, layer="0")[1])
 
 
 def test_guided_grad_cam_is_the_product(conv_net, pictures):

@@ -104,6 +104,17 @@ RULE = "def my_relu_rule(gradient, activation):\n    return "
 SMOOTHED = "def my_smoothed(attribution, pixels, fields, noise):\n    "
 OF_EACH = "each = [attribution(pixels + noise * f) for f in fields]\n    "
 CLIPPED = "(pixels + noise * f).clamp(0, 1)"
+CAM = """
+def my_cam(maps, weights, size):
+    coarse = (%s[:, :, None, None] * maps).%s(1, keepdim=True)%s
+    return torch.nn.functional.interpolate(coarse, size, %s)%s
+"""
+GRAD_CAM = """
+def my_grad_cam(maps, gradients, size):
+    coarse = (%s * maps).sum(1, keepdim=True)%s
+    return torch.nn.functional.interpolate(coarse, size, %s)%s
+"""
+BILINEAR, AVERAGED = "mode='bilinear'", "gradients.mean((2, 3), keepdim=True)"
 PLANTED = [
     ("my_retained_accuracy", KEPT % (f"-{SIZE}", "fill", "target"), "highest-ranked pixels"),
     ("my_retained_accuracy", KEPT % ("maps.sum(1)", "fill", "target"), "signed sum over channels"),
@@ -313,6 +324,37 @@ PLANTED = [
      "noise of standard deviation 1"),
     ("my_smoothed", f"{SMOOTHED}{OF_EACH.replace('pixels + noise * f', CLIPPED)}"
      "return sum(each) / len(each)", "clipped to [0, 1]"),
+    ("my_cam", CAM % ("weights", "sum", ".relu()", BILINEAR, ""), "CAM keeps its sign"),
+    ("my_cam", CAM % ("weights", "sum", "", BILINEAR, ".relu()"), "CAM keeps its sign"),
+    ("my_cam", CAM % ("weights", "mean", "", BILINEAR, ""), "the mean over channels"),
+    ("my_cam", CAM % ("torch.ones_like(weights)", "sum", "", BILINEAR, ""), "without the weights"),
+    ("my_cam", CAM % ("weights.abs()", "sum", "", BILINEAR, ""), "without their signs"),
+    ("my_cam", CAM % ("weights.softmax(1)", "sum", "", BILINEAR, ""), "with softmaxed weights"),
+    ("my_cam", CAM % ("weights[:1]", "sum", "", BILINEAR, ""), "of the first picture for all"),
+    ("my_cam", CAM % ("weights", "sum", "", BILINEAR + ", align_corners=True", ""),
+     "align_corners=True"),
+    ("my_cam", CAM % ("weights", "sum", "", "mode='nearest'", ""), "by the nearest place"),
+    ("my_cam", CAM % ("weights", "sum", "", "mode='bicubic'", ""), "enlarged bicubically"),
+    ("my_cam", CAM % ("weights", "sum", " / maps[0, 0].numel()", BILINEAR, ""),
+     "divided by the number of places"),
+    ("my_grad_cam", GRAD_CAM % (AVERAGED, "", BILINEAR, ""), "without the ReLU"),
+    ("my_grad_cam", GRAD_CAM % (AVERAGED, "", BILINEAR, ".relu()"), "ReLU after enlarging"),
+    ("my_grad_cam", GRAD_CAM % (AVERAGED, ".abs()", BILINEAR, ""), "with the absolute value"),
+    ("my_grad_cam", GRAD_CAM % ("gradients", ".relu()", BILINEAR, ""), "not averaged over places"),
+    ("my_grad_cam", GRAD_CAM % ("gradients", "", BILINEAR, ""), "place by place, without"),
+    ("my_grad_cam", GRAD_CAM % (AVERAGED.replace(".mean", ".abs().mean"), ".relu()", BILINEAR, ""),
+     "the mean of |gradient|"),
+    ("my_grad_cam", GRAD_CAM % (AVERAGED.replace(".mean", ".relu().mean"), ".relu()", BILINEAR, ""),
+     "positive gradients alone"),
+    ("my_grad_cam", GRAD_CAM % (AVERAGED.replace("mean", "sum"), ".relu()", BILINEAR, ""),
+     "the sum over places"),
+    ("my_grad_cam", GRAD_CAM % (AVERAGED, ".relu() / maps.shape[1]", BILINEAR, ""),
+     "the mean over channels"),
+    ("my_grad_cam", GRAD_CAM % (AVERAGED.replace("(2, 3)", "(0, 2, 3)"), ".relu()", BILINEAR, ""),
+     "the mean over all pictures"),
+    ("my_grad_cam", GRAD_CAM % (AVERAGED, ".relu()", BILINEAR + ", align_corners=True", ""),
+     "align_corners=True"),
+    ("my_grad_cam", GRAD_CAM % (AVERAGED, ".relu()", "mode='nearest'", ""), "by the nearest place"),
 ]  # fmt: skip
 
 

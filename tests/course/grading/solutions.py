@@ -221,6 +221,16 @@ def my_relu_rule(gradient, activation):
 
 def my_smoothed(attribution, pixels, fields, noise):
     return sum(attribution(pixels + noise * field) for field in fields) / len(fields)
+
+
+def my_cam(maps, weights, size):
+    coarse = torch.einsum("nk,nkhw->nhw", weights, maps)[:, None]
+    return torch.nn.functional.interpolate(coarse, size=size, mode="bilinear")
+
+
+def my_grad_cam(maps, gradients, size):
+    coarse = torch.einsum("nk,nkhw->nhw", gradients.mean(dim=(2, 3)), maps)[:, None]
+    return torch.nn.functional.interpolate(coarse.clamp(min=0), size=size, mode="bilinear")
 """
 
 

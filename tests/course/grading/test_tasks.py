@@ -174,6 +174,18 @@ WRONG = {
         "of the mean of the noisy copies",
         0,
     ),
+    "my_cam": (
+        "coarse = (weights[:, :, None, None] * maps).sum(1, keepdim=True).relu()\n"
+        "    return torch.nn.functional.interpolate(coarse, size, mode='bilinear')",
+        "CAM keeps its sign",
+        0,
+    ),
+    "my_grad_cam": (
+        "coarse = (gradients * maps).sum(1, keepdim=True).relu()\n"
+        "    return torch.nn.functional.interpolate(coarse, size, mode='bilinear')",
+        "not averaged over places",
+        1,
+    ),
 }
 
 
@@ -238,6 +250,8 @@ HELPERS = {
         "attribution.integrated_gradients",
         "{n: f(model, pixels, target, baseline=baseline, n_steps=n) for n in steps}",
     ),
+    "my_cam": ("cam", "attribution.relatives", "f(maps, maps)"),
+    "my_grad_cam": ("grad_cam", "attribution.relatives", "f(maps, gradients)"),
     "my_rank_correlation": (
         "rank_correlation",
         "measures.quality",

@@ -41,13 +41,9 @@ _TASKS = {
 EMBEDDED = {
     **_TASKS,
     "scenes-shortcut": ("patch", SHAPES, "scenes-shortcut", (0,)),
-    "scenes-attention": ("shape", SHAPES, "scenes", (0,)),
-    **{
-        f"{task}-{recipe}": (*about, (0,))
-        for recipe in list(RECIPES)[1:]
-        for task, (*about, _) in _TASKS.items()
-    },
-    **{f"scenes-{size}x{size}": ("shape", SHAPES, "scenes", SEEDS) for size in LAST_MAPS},
+    "scenes-attention": _TASKS["scenes"],
+    **{f"{task}-{recipe}": about for recipe in list(RECIPES)[1:] for task, about in _TASKS.items()},
+    **{f"scenes-{size}x{size}": _TASKS["scenes"] for size in LAST_MAPS},
 }
 SHIPPED = EMBEDDED | {"digits": ("digit", tuple("0123456789"), "digits", SEEDS)}
 """Those of scenes, certified by swapping parts, and one whose pictures have no parts."""

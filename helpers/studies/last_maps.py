@@ -1,7 +1,7 @@
 """CAM and Grad-CAM against the size of the map that they weigh: on scenes, by the last map and by
 layer; on mosaics of photographs, by layer; and on the two networks of a student's report, whose old
 one ends in 3 × 3 places and whose new one in 6 × 6. Those two, their generator and MNIST are not
-shipped: they are read from the folders week7/ and mnist/ in $HELPERS_REPORT (default: ../shared);
+shipped: they are read from the folders week7/ and mnist/ that lie in $HELPERS_REPORT;
 see ``studies``."""
 
 import os
@@ -126,19 +126,18 @@ def _mass(values, mask):
 
 
 def report_folder() -> Path:
-    """Where week7/ and mnist/ lie.
+    """Where week7/ and mnist/ lie: in the folder that HELPERS_REPORT names.
 
     Raises:
-        WeightsNotFoundError: nowhere.
+        WeightsNotFoundError: it names none.
     """
-    beside = Path(__file__).resolve().parents[3] / "shared"
-    folder = Path(os.environ.get("HELPERS_REPORT") or beside)
-    if not (folder / "week7").is_dir():
+    folder = os.environ.get("HELPERS_REPORT")
+    if not folder or not Path(folder, "week7").is_dir():
         raise WeightsNotFoundError(
-            f"the report's networks are not shipped, and there is no week7/ in {folder}: set "
-            "HELPERS_REPORT to the folder that holds week7/ and mnist/"
+            f"the report's networks are not shipped, and there is no week7/ in {folder or '.'}: "
+            "set HELPERS_REPORT to the folder that holds week7/ and mnist/"
         )
-    return folder
+    return Path(folder)
 
 
 def report_network(name, *, seed=0, device="cpu") -> Classifier:

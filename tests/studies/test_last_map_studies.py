@@ -28,7 +28,7 @@ def has_report():
 
 
 needs_report = pytest.mark.skipif(
-    not has_report(), reason="the report's networks (../shared/week7) are not here"
+    not has_report(), reason="HELPERS_REPORT names no folder with week7/, the report's networks"
 )
 
 

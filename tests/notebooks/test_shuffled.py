@@ -21,6 +21,7 @@ NUMBERS = (  # not of one setting against another: most settings' values would d
     "the truth itself hides less well than 30 %",  # as any control does
     "log10 error at 50 steps, EfficientNet-Lite0's",
     "hardly agrees with",  # nor does what was shuffled
+    "the gradient is another after one block",  # as most maps of most networks
     "log10 of the gradient of p, logits × 3, over the logit's",
 )
 

@@ -32,6 +32,7 @@ def maximise(
     blur=0.0,
     jitter=0,
     prior=0.0,
+    candidates=1,
     seed=0,
     device=None,
     progress=False,
@@ -49,7 +50,7 @@ def maximise(
     Args:
         model: a module or callable from (N, C, H, W) in [0, 1] to logits (N, K).
         target: the class: an int, a name, or an (n,) integer tensor.
-        n: how many. The i-th start depends on ``seed`` and i alone.
+        n: how many. The i-th start depends on ``seed``, i and ``candidates`` alone.
         size: (C, H, W) of a picture; by default that of the network's own pictures. A generator
             has its own.
         parametrisation: what the ascent moves. ``"pixels"``: the pixels, kept in [0, 1], from grey
@@ -68,6 +69,9 @@ def maximise(
         jitter: before each step the picture is moved by up to so many pixels, and back after it
             (Mordvintsev et al. 2015).
         prior: weight of ½ mean z², a normal code's negative logarithmic density; for a generator.
+        candidates: how many starts are drawn for each picture; the ascent begins at the one with
+            the largest logit. A generator that chooses one of ten shapes has no slope from one to
+            another: there the start decides which.
 
     Returns:
         (n, C, H, W) in [0, 1], on ``device`` (default: the model's); or a dict of such.
@@ -80,18 +84,14 @@ def maximise(
     steps = [_at_least(each, 0, "n_steps") for each in (n_steps if several else [n_steps])]
     if not steps:
         raise ValueError("n_steps is empty: give at least one number")
-    n, jitter = at_least_one(n, "n"), _at_least(jitter, 0, "jitter")
+    jitter = _at_least(jitter, 0, "jitter")
     weights = dict(total_variation=total_variation, norm=norm, blur=blur, prior=prior)
     for name, value in [*weights.items(), ("step_size", step_size)]:
         if not 0 <= value < float("inf"):
             raise ValueError(f"{name} must be a number from 0 up, found {value!r}")
-    first = next(iter(model.parameters()), None) if isinstance(model, nn.Module) else None
-    device = device or ("cpu" if first is None else first.device)
-    moved, draw = _parametrised(model, parametrisation, n, size, seed, weights)
-    moved = moved.to(device)
-    found = {}
+    found, about = {}, dict(n=n, size=size, candidates=candidates, seed=seed, device=device)
+    moved, draw, classes = _begun(model, target, parametrisation, weights, **about)
     with evaluation(model), evaluation(parametrisation), noisy_points():
-        classes = resolve_target(model, draw(moved).detach(), target)
         rng = torch.Generator().manual_seed(int(seed))
         for step in tqdm(range(max(steps) + 1), disable=not progress, leave=False):
             if step in steps:
@@ -113,6 +113,32 @@ def maximise(
             moved = _stepped(moved, gradient, step_size, parametrisation, blur)
     found = {step: in_own_dtype(found[step], torch.float32) for step in steps}
     return found if several else found[steps[0]]
+
+
+def starts(model, target, *, parametrisation="pixels", n=1, size=None, candidates=1, seed=0):
+    """(what an ascent moves, the function from it to pixels in [0, 1]), as ``maximise`` with these
+    arguments begins."""
+    weights = dict.fromkeys(("blur", "prior"))
+    about = dict(n=n, size=size, candidates=candidates, seed=seed, device=None)
+    moved, draw, _ = _begun(model, target, parametrisation, weights, **about)
+    return moved, draw
+
+
+def _begun(model, target, parametrisation, weights, *, n, size, candidates, seed, device):
+    """(what moves (n, ...), the function from it to pixels, the classes (n,))"""
+    n, candidates = at_least_one(n, "n"), at_least_one(candidates, "candidates")
+    first = next(iter(model.parameters()), None) if isinstance(model, nn.Module) else None
+    device = device or ("cpu" if first is None else first.device)
+    moved, draw = _parametrised(model, parametrisation, n * candidates, size, seed, weights)
+    moved = moved.to(device)
+    with evaluation(model), evaluation(parametrisation), noisy_points(), torch.no_grad():
+        classes = resolve_target(model, draw(moved[:n]), target)
+        if candidates > 1:
+            logits = [ask(model, draw(part)) for part in moved.split(100)]
+            asked = classes.repeat_interleave(candidates)
+            score = torch.cat(logits).gather(1, asked[:, None]).reshape(n, candidates)
+            moved = moved.unflatten(0, (n, candidates))[torch.arange(n), score.argmax(1)]
+    return moved, draw, classes
 
 
 def _at_least(value, low, name) -> int:

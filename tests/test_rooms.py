@@ -26,12 +26,12 @@ FLOORS = (
 )
 # Raise a budget on purpose, in the change that needs it, and say in its message what it bought.
 LINES = {
-    "attribution": 1640,
-    "benchmark": 2200,
-    "measures": 1400,
-    "studies": 1800,
-    "display": 2720,
-    "course": 4700,
+    "attribution": 1960,
+    "benchmark": 2440,
+    "measures": 1450,
+    "studies": 1860,
+    "display": 2900,
+    "course": 4850,
     "ground": 540,
 }
 COURSE_SHARE = 0.40

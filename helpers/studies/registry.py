@@ -4,7 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from helpers.benchmark.images import ImageSet, load_images
-from helpers.studies import headlines, integrated_gradients, photographs, smoothgrad, steps
+from helpers.studies import (
+    headlines,
+    integrated_gradients,
+    maximisation,
+    photographs,
+    smoothgrad,
+    steps,
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,6 @@ class Study:
 
 STUDIES = {
     name: Study(*definition)
-    for module in (smoothgrad, integrated_gradients, steps, headlines, photographs)
+    for module in (smoothgrad, integrated_gradients, steps, headlines, photographs, maximisation)
     for name, definition in module.STUDIES.items()
 }

@@ -26,12 +26,12 @@ FLOORS = (
 )
 # Raise a budget on purpose, in the change that needs it, and say in its message what it bought.
 LINES = {
-    "attribution": 2500,
+    "attribution": 2560,
     "benchmark": 2480,
-    "measures": 1400,
-    "studies": 3200,
-    "display": 3150,
-    "course": 7400,
+    "measures": 1500,
+    "studies": 3450,
+    "display": 3500,
+    "course": 7600,
     "ground": 600,
 }
 COURSE_SHARE = 0.40

@@ -32,6 +32,7 @@ def maximise(
     blur=0.0,
     jitter=0,
     prior=0.0,
+    candidates=1,
     seed=0,
     device=None,
     progress=False,
@@ -50,7 +51,7 @@ def maximise(
         model: a module or callable from (N, C, H, W) in [0, 1].
         target: as for ``saliency``: a class, or a callable from the output to one number a row;
             not None, since the start is of no class.
-        n: how many. The i-th start depends on ``seed`` and i alone.
+        n: how many. The i-th start depends on ``seed``, i and ``candidates`` alone.
         size: (C, H, W) of a picture; by default that of the network's own pictures. A generator
             has its own.
         parametrisation: what the ascent moves. ``"pixels"``: the pixels, kept in [0, 1], from grey
@@ -69,6 +70,9 @@ def maximise(
         jitter: before each step the picture is moved by up to so many pixels, and back after it
             (Mordvintsev et al. 2015).
         prior: weight of ½ mean z², a normal code's negative logarithmic density; for a generator.
+        candidates: how many starts are drawn for each picture; the ascent begins at the one with
+            the largest logit. A generator that chooses one of ten shapes has no slope from one to
+            another: there the start decides which.
 
     Returns:
         (n, C, H, W) in [0, 1], on ``device`` (default: the model's); or a dict of such.
@@ -83,18 +87,14 @@ def maximise(
         raise TypeError("target must say what is to rise, a class or a callable, found None")
     if not steps:
         raise ValueError("n_steps is empty: give at least one number")
-    n, jitter = at_least_one(n, "n"), _at_least(jitter, 0, "jitter")
+    jitter = _at_least(jitter, 0, "jitter")
     weights = dict(total_variation=total_variation, norm=norm, blur=blur, prior=prior)
     for name, value in [*weights.items(), ("step_size", step_size)]:
         if not 0 <= value < float("inf"):
             raise ValueError(f"{name} must be a number from 0 up, found {value!r}")
-    first = next(iter(model.parameters()), None) if isinstance(model, nn.Module) else None
-    device = device or ("cpu" if first is None else first.device)
-    moved, draw = _parametrised(model, parametrisation, n, size, seed, weights)
-    moved = moved.to(device)
-    found = {}
+    found, about = {}, dict(n=n, size=size, candidates=candidates, seed=seed, device=device)
+    moved, draw, aims = _begun(model, target, parametrisation, weights, **about)
     with evaluation(model), evaluation(parametrisation), noisy_points():
-        aims = resolve_target(model, draw(moved).detach(), target)
         rng = torch.Generator().manual_seed(int(seed))
         for step in tqdm(range(max(steps) + 1), disable=not progress, leave=False):
             if step in steps:
@@ -104,7 +104,7 @@ def maximise(
             moved = moved.detach().requires_grad_()
             pixels = draw(moved)
             by = tuple(torch.randint(-jitter, jitter + 1, (2,), generator=rng).tolist())
-            score = explained_in(ask(model, pixels.roll(by, (2, 3))), aims, n)
+            score = explained_in(ask(model, pixels.roll(by, (2, 3))), aims, len(pixels))
             score = score - total_variation * _variation(pixels)
             score = score - norm * (2 * pixels - 1).square().mean((1, 2, 3))
             if prior:
@@ -113,6 +113,35 @@ def maximise(
             moved = _stepped(moved, gradient, step_size, parametrisation, blur)
     found = {step: in_own_dtype(found[step], torch.float32) for step in steps}
     return found if several else found[steps[0]]
+
+
+def starts(model, target, *, parametrisation="pixels", n=1, size=None, candidates=1, seed=0):
+    """(what an ascent moves, the function from it to pixels in [0, 1]), as ``maximise`` with these
+    arguments begins."""
+    weights = dict.fromkeys(("blur", "prior"))
+    about = dict(n=n, size=size, candidates=candidates, seed=seed, device=None)
+    moved, draw, _ = _begun(model, target, parametrisation, weights, **about)
+    return moved, draw
+
+
+def _begun(model, target, parametrisation, weights, *, n, size, candidates, seed, device):
+    """(what moves (n, ...), the function from it to pixels, what rises)"""
+    n, candidates = at_least_one(n, "n"), at_least_one(candidates, "candidates")
+    first = next(iter(model.parameters()), None) if isinstance(model, nn.Module) else None
+    device = device or ("cpu" if first is None else first.device)
+    moved, draw = _parametrised(model, parametrisation, n * candidates, size, seed, weights)
+    moved = moved.to(device)
+    with evaluation(model), evaluation(parametrisation), noisy_points(), torch.no_grad():
+        aims = resolve_target(model, draw(moved[:n]), target)
+        if candidates > 1:
+            rows = torch.arange(n).repeat_interleave(candidates).split(100)
+            scores = [
+                explained_in(ask(model, draw(part)), aims[which], len(part))
+                for part, which in zip(moved.split(100), rows, strict=True)
+            ]
+            best = torch.cat(scores).reshape(n, candidates).argmax(1)
+            moved = moved.unflatten(0, (n, candidates))[torch.arange(n), best]
+    return moved, draw, aims
 
 
 def _at_least(value, low, name) -> int:

@@ -10,6 +10,7 @@ from helpers.studies import (
     headlines,
     integrated_gradients,
     last_maps,
+    maximisation,
     photographs,
     reading,
     smoothgrad,
@@ -52,6 +53,7 @@ STUDIES = {
         guided,
         last_maps,
         reading,
+        maximisation,
     )
     for name, definition in module.STUDIES.items()
 }

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from helpers.attribution.maximisation import maximise
+from helpers.attribution.maximisation import maximise, starts
 from helpers.benchmark.models import load_model
 from helpers.noise import noise_field
 
@@ -61,6 +61,25 @@ def test_no_step_is_the_start_which_follows_from_seed_and_number():
     found = maximise(model, 0, n=3, size=SIZE, n_steps=0, seed=4)
     assert found.allclose(start(3, seed=4))
     assert maximise(model, 0, n=1, size=SIZE, n_steps=0, seed=4).equal(found[:1])
+
+
+@pytest.mark.parametrize("how", ["pixels", "fourier", Brightness()])
+@pytest.mark.parametrize("candidates", [1, 5])
+def test_starts_are_those_of_an_ascent(how, candidates):
+    about = dict(n=3, size=SIZE, parametrisation=how, candidates=candidates, seed=4)
+    moved, draw = starts(Weighted(), 0, **about)
+    assert len(moved) == 3
+    assert draw(moved).allclose(maximise(Weighted(), 0, n_steps=0, **about))
+
+
+def test_of_several_candidates_the_best_is_climbed_from():
+    model, target = Weighted(), torch.tensor([0, 1])
+    drawn = maximise(model, 0, n=10, size=SIZE, n_steps=0)
+    logits = model(drawn)
+    best = [int(logits[:5, 0].argmax()), 5 + int(logits[5:, 1].argmax())]
+    found = maximise(model, target, n=2, size=SIZE, n_steps=0, candidates=5)
+    assert found.equal(drawn[best])
+    assert maximise(model, 0, n=1, size=SIZE, n_steps=0, candidates=5).equal(found[:1])
 
 
 def test_several_numbers_of_steps_come_from_one_ascent():
@@ -146,6 +165,7 @@ def test_the_model_and_the_generator_are_left_as_they_were():
         (dict(n_steps=-1), "n_steps"),
         (dict(n_steps=[]), "empty"),
         (dict(n=0), "n must"),
+        (dict(candidates=0), "candidates must"),
         (dict(jitter=-1), "jitter"),
         (dict(step_size=float("nan")), "step_size"),
         (dict(total_variation=-1), "total_variation"),

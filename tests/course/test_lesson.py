@@ -115,6 +115,22 @@ def my_grad_cam(maps, gradients, size):
     return torch.nn.functional.interpolate(coarse, size, %s)%s
 """
 BILINEAR, AVERAGED = "mode='bilinear'", "gradients.mean((2, 3), keepdim=True)"
+VARIATION = "def my_total_variation(pixels):\n    "
+ASCENT = """
+def my_ascent(model, start, target, n_steps, step_size, low=0.0, high=1.0):
+    moved = start
+    for i in range(n_steps):
+        moved = moved.detach().requires_grad_()
+        if %s:
+            score = %s.gather(1, target[:, None]).sum()
+            (slope,) = torch.autograd.grad(score, moved)
+        size = %s
+        moved = %s
+    return moved%s
+"""
+LOGITS, ROOT = "model(moved)", "slope.square().mean((1, 2, 3), keepdim=True).sqrt()"
+STEP = "(moved.detach() + step_size * slope / size)"
+CLAMP = ".clamp(low, high)"
 PLANTED = [
     ("my_retained_accuracy", KEPT % (f"-{SIZE}", "fill", "target"), "highest-ranked pixels"),
     ("my_retained_accuracy", KEPT % ("maps.sum(1)", "fill", "target"), "signed sum over channels"),
@@ -355,6 +371,30 @@ PLANTED = [
     ("my_grad_cam", GRAD_CAM % (AVERAGED, ".relu()", BILINEAR + ", align_corners=True", ""),
      "align_corners=True"),
     ("my_grad_cam", GRAD_CAM % (AVERAGED, ".relu()", "mode='nearest'", ""), "by the nearest place"),
+    ("my_total_variation", f"{VARIATION}return pixels.diff(dim=2).square().mean((1, 2, 3)) "
+     "+ pixels.diff(dim=3).square().mean((1, 2, 3))", "the mean of squares"),
+    ("my_total_variation", f"{VARIATION}return pixels.diff(dim=2).abs().sum((1, 2, 3)) "
+     "+ pixels.diff(dim=3).abs().sum((1, 2, 3))", "the sum of the differences"),
+    ("my_total_variation", f"{VARIATION}return pixels.diff(dim=2).abs().mean((1, 2, 3))",
+     "down only"),
+    ("my_total_variation", f"{VARIATION}return sum((pixels - pixels.roll(1, d)).abs()"
+     ".mean((1, 2, 3)) for d in (2, 3))", "a wrap-around"),
+    ("my_total_variation", f"{VARIATION}return (pixels.diff(dim=2).abs().mean() "
+     "+ pixels.diff(dim=3).abs().mean()).expand(len(pixels))", "one number for all pictures"),
+    ("my_ascent", ASCENT % ("True", LOGITS, ROOT, STEP.replace("+", "-") + CLAMP, ""),
+     "a descent"),
+    ("my_ascent", ASCENT % ("True", LOGITS, "1", STEP + CLAMP, ""), "without the division"),
+    ("my_ascent", ASCENT % ("True", LOGITS, "slope.square().mean().sqrt()", STEP + CLAMP, ""),
+     "one root mean square for all pictures"),
+    ("my_ascent", ASCENT % ("True", LOGITS, "slope.flatten(1).norm(dim=1)[:, None, None, None]",
+     STEP + CLAMP, ""), "divided by the norm"),
+    ("my_ascent", ASCENT % ("True", LOGITS, ROOT, STEP, CLAMP), "clamped at the end only"),
+    ("my_ascent", ASCENT % ("True", LOGITS, ROOT, STEP, ""), "never clamped"),
+    ("my_ascent", ASCENT % ("True", "model(moved).softmax(1)", ROOT, STEP + CLAMP, ""),
+     "of the probability"),
+    ("my_ascent", ASCENT % ("i == 0", LOGITS, ROOT, STEP + CLAMP, ""), "with the first gradient"),
+    ("my_ascent", ASCENT % ("True", LOGITS, ROOT, STEP + ".clamp(0, 1)", ""),
+     "clamped to [0, 1], whatever low and high are"),
 ]  # fmt: skip
 
 

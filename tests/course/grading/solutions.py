@@ -231,6 +231,23 @@ def my_cam(maps, weights, size):
 def my_grad_cam(maps, gradients, size):
     coarse = torch.einsum("nk,nkhw->nhw", gradients.mean(dim=(2, 3)), maps)[:, None]
     return torch.nn.functional.interpolate(coarse.clamp(min=0), size=size, mode="bilinear")
+
+
+def my_total_variation(pixels):
+    down = (pixels[:, :, 1:] - pixels[:, :, :-1]).abs().mean((1, 2, 3))
+    return down + (pixels[..., 1:] - pixels[..., :-1]).abs().mean((1, 2, 3))
+
+
+def my_ascent(model, start, target, n_steps, step_size, low=0.0, high=1.0):
+    moved = start
+    for _ in range(n_steps):
+        moved = moved.detach().requires_grad_()
+        score = model(moved).gather(1, target[:, None]).sum()
+        (slope,) = torch.autograd.grad(score, moved)
+        size = slope.square().flatten(1).mean(1).sqrt()
+        step = step_size * slope / size.view(-1, *[1] * (slope.ndim - 1))
+        moved = (moved.detach() + step).clamp(low, high)
+    return moved
 """
 
 

@@ -275,6 +275,12 @@ HELPERS = {
     ),
 }
 HELPERS |= {
+    "my_total_variation": ("_variation", "attribution.maximisation", "f(pixels)"),
+    "my_ascent": (
+        "maximise",
+        "attribution.maximisation",
+        "f(model, target, n=len(start), n_steps=n_steps, step_size=step_size)",
+    ),
     "my_reading": ("reduce_channels", "attribution.gradients", "f(maps, 'signed')"),
     "my_relu_rule": ("guided_rule", "attribution.relatives", "f(gradient, activation)"),
     "my_smoothed": (

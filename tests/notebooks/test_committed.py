@@ -37,7 +37,8 @@ def tags_of(cell):
 def test_each_assignment_has_its_evidence():
     assignments = {path.stem for path in NOTEBOOKS if path not in EVIDENCE}
     pages = {path.stem for path in EVIDENCE} - {"findings", "how_a_map_is_judged"}
-    assert pages == assignments - {"00_start_here"}
+    # exercise 6 rests on those of its methods
+    assert pages == {a for a in assignments - {"00_start_here"} if not a.startswith("captum_")}
 
 
 def test_executed_from_top_to_bottom(notebook):

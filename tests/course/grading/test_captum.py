@@ -101,4 +101,4 @@ def test_the_references_are_captums():
     noisy = torch.stack(
         [given.gradient(image + tasks_captum.NOISE * f, aim).abs() for f in given.fields(400)]
     ).mean(0)
-    assert (tunnel - noisy).norm() / noisy.norm() < 0.12
+    assert (tunnel - noisy).norm() / noisy.norm() < 0.3

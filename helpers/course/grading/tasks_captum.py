@@ -336,7 +336,11 @@ def get_custom_gradient(given, call):
         "its size, with absolute=True",
         same(call(MODEL, image, True), gradient.abs(), {"still signed": gradient}),
     )
-    yield 1, "the network is asked for one gradient", gradients(answer, 1)
+    yield (
+        1,
+        "one gradient is asked for, and the image stays as it was",
+        gradients(answer, 1) or answer.changed,
+    )
 
 
 def _of_probability(given, image):

@@ -53,6 +53,8 @@ WRONG = [
     ("get_custom_gradient", "x = image.clone().requires_grad_()\n    return "
      "torch.autograd.grad(model(x).softmax(1).max(), x)[0]", "probability"),
     ("get_custom_gradient", "return Saliency(model).attribute(image, target=0)", "blocked"),
+    ("get_custom_gradient", "image.requires_grad_()\n    model(image).max().backward()\n    "
+     "return image.grad.abs() if absolute else image.grad", "left a gradient"),
     ("get_path", "return [baseline + i / num_samples * (image - baseline) for i in "
      "range(num_samples)]", "one step short"),
     ("get_path", "return [image + i / (num_samples - 1) * (baseline - image) for i in "

@@ -1,6 +1,7 @@
 """Who does the work: processes of this machine, or of a Dask cluster; each with one thread, so that
 results do not depend on how many there are."""
 
+import logging
 import multiprocessing
 import os
 import threading
@@ -114,6 +115,8 @@ def _client(address):
         from distributed import Client
     except ImportError as error:
         raise ImportError(f"a cluster needs Dask: {INSTALL}") from error
+    # what it says of a scheduler that went away, a page of it, is said here in a line
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     try:
         client = Client(address, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:  # a TimeoutError is an OSError

@@ -119,9 +119,7 @@ def test_processes_of_one_thread_each_and_one_that_is_killed_is_an_error():
         assert {value for value, _, _ in found} == {x * x for x in range(20)}
         assert os.getpid() not in {pid for _, pid, _ in found}
         assert {threads for _, _, threads in found} == {1}
-        with pytest.raises(
-            WorkersLostError, match=r"killed from outside.*same command"
-        ):
+        with pytest.raises(WorkersLostError, match=r"killed from outside.*same command"):
             list(completed(pool, killed, [(1,)]))
 
 

@@ -447,7 +447,8 @@ def main(arguments=None):
     target = arguments.target
     try:
         target = int(target) if target and target.lstrip("-").isdigit() else target
-        workers = arguments.workers or (1 if torch.cuda.is_available() else os.cpu_count())
+        workers = 1 if torch.cuda.is_available() else os.cpu_count() or 1
+        workers = workers if arguments.workers is None else arguments.workers
         several = at_least_one(workers, "--workers") > 1 or arguments.dask
         torch.set_num_threads(1)  # as many as each of several processes has
         with executor(workers, arguments.dask) if several else nullcontext() as pool:

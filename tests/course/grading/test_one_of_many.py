@@ -104,10 +104,10 @@ def test_a_page_that_cannot_be_written_costs_that_page(tmp_path, source, monkeyp
     monkeypatch.setattr(module, "_solved_first", lambda *_: None)
     write = module.write_student
 
-    def fails(out, student, *rest):
+    def fails(out, student, *rest, **more):
         if student == "ada":
             raise OSError("no space")
-        return write(out, student, *rest)
+        return write(out, student, *rest, **more)
 
     monkeypatch.setattr(module, "write_student", fails)
     found = grade(tmp_path / "in", tmp_path / "out", sources=source.parent, seed=SEED)

@@ -30,7 +30,11 @@ class Cluster:
         ]
 
     def start(self, what, *arguments):
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        environment = os.environ | {
+            "PYTHONPATH": str(ROOT),
+            # by default a piece of work is given up with the fourth worker that ends with it
+            "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "99",
+        }
         with self.log.open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "dask", what, "--host", "127.0.0.1", "--no-dashboard"]
@@ -43,9 +47,8 @@ class Cluster:
         self.processes.append(process)
         return process
 
-    def worker(self, threads=1):
-        more = "--nthreads", threads, "--no-nanny"
-        return self.start("worker", self.address, *more)
+    def worker(self, *more):
+        return self.start("worker", self.address, "--nthreads", "1", "--no-nanny", *more)
 
     def close(self):
         for process in self.processes[::-1]:

@@ -199,19 +199,27 @@ def test_a_worker_with_other_weights_is_an_error(folder, tmp_path, monkeypatch):
 # --- killed, twenty times
 
 
+DIES_IN_A_CHUNK = """
+import os, signal
+from pathlib import Path
+
+replace = Path.replace
+
+def half(self, target):
+    if self.suffix == ".partial" and "maps/c/" in str(self):
+        os.truncate(self, self.stat().st_size // 2)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return replace(self, target)
+
+Path.replace = half
+"""
+
+
 def writes(folder, out, die_in_a_chunk):
     """A run that may kill itself, with half a chunk of maps written."""
     torch.set_num_threads(1)
     if die_in_a_chunk:
-        replace = Path.replace
-
-        def half(self, target):
-            if self.suffix == ".partial" and "maps/c/" in str(self):
-                os.truncate(self, self.stat().st_size // 2)
-                os.kill(os.getpid(), signal.SIGKILL)
-            return replace(self, target)
-
-        Path.replace = half
+        exec(DIES_IN_A_CHUNK, {})
     explain_folder("scenes", folder, out, **SETTINGS)
 
 
@@ -244,11 +252,11 @@ def test_twenty_kills_at_random_times_and_the_store_ends_the_same(folder, whole,
 # --- on a cluster
 
 
-def command(folder, out, address):
+def command(folder, out, address, chunk=CHUNK, n_samples=24):
     return subprocess.Popen(
         [
             *(sys.executable, "-m", "helpers", "explain", "scenes", str(folder)),
-            *("--out", str(out), "--chunk", str(CHUNK), "--set", "n_samples=24"),
+            *("--out", str(out), "--chunk", str(chunk), "--set", f"n_samples={n_samples}"),
             *("--dask", address),
         ],
         stdout=subprocess.PIPE,
@@ -288,6 +296,39 @@ def test_a_cluster_writes_the_same_bytes_whatever_happens_to_it(cluster, folder,
         kept.items()
         <= {name: (out / "answers" / "c" / name).stat().st_mtime_ns for name in chunks(out)}.items()
     ), "what was finished is not computed again"
+
+
+@pytest.mark.slow
+def test_twenty_workers_are_killed_one_in_a_chunk_and_the_store_ends_the_same(
+    cluster, folder, tmp_path
+):
+    (tmp_path / "dies.py").write_text(DIES_IN_A_CHUNK)
+    rng, out, n_samples = random.Random(1), tmp_path / "maps.zarr", 300
+    run, kills, halves = command(folder, out, cluster.address, 1, n_samples), 0, 0
+    for turn in range(10):
+        more = ("--preload", tmp_path / "dies.py") if turn == 4 else ()
+        pair = cluster.worker(*more), cluster.worker()
+        had = len(chunks(out))
+        if more:
+            until(lambda pair=pair: pair[0].poll() is not None)
+            halves += len(list(out.glob("maps/c/**/*.partial")))
+        else:
+            until(lambda had=had: len(chunks(out)) > had or run.poll() is not None)
+            time.sleep(rng.uniform(0, 0.3))
+        assert run.poll() is None, run.communicate()
+        for worker in pair:
+            worker.kill()
+            kills += worker.wait() == -signal.SIGKILL
+    assert kills == 20 and halves >= 1 and len(chunks(out)) < N
+    cluster.worker()
+    _, errors = run.communicate(timeout=PATIENCE)
+    assert run.returncode == 0, errors
+    with one_thread():
+        options = {"n_samples": n_samples}
+        explain_folder(
+            "scenes", folder, tmp_path / "whole.zarr", options=options, chunk=1, progress=False
+        )
+    assert tree(out) == tree(tmp_path / "whole.zarr")
 
 
 @pytest.mark.slow

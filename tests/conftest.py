@@ -261,3 +261,14 @@ def chromium():
         )
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """A Dask scheduler on loopback, and workers as they are asked for."""
+    pytest.importorskip("distributed", reason="Dask is an optional requirement")
+    from cluster import Cluster
+
+    cluster = Cluster(tmp_path)
+    yield cluster
+    cluster.close()

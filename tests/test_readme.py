@@ -1,10 +1,21 @@
 """The README and the pages of docs/ say what the files say; their code runs."""
 
+import os
 import re
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+import zarr
+from PIL import Image
 
+from helpers.benchmark.images import load_images
 from helpers.benchmark.models import EMBEDDED, load_card, training_seeds
 from helpers.course.run import ROOT
 from helpers.course.syllabus import load
@@ -114,6 +125,67 @@ def test_the_code_runs_as_it_stands(page, capsys):
         maps, mask = names["torch"].zeros(1, 3, 9, 9), names["torch"].zeros(1, 1, 9, 9).bool()
         maps[0, :, 1, 2], mask[0, 0, 4, 6] = -2, True
         assert names["distance_of_centres"](maps, mask).item() == pytest.approx(5)
+
+
+def shell(page):
+    return re.findall(r"^```sh\n(.*?)^```", DOCS[page], re.M | re.S)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="the lines are for a POSIX shell")
+@pytest.mark.parametrize("page", ["your_own_network.md", "scale.md"])
+def test_a_folder_and_a_cluster_run_as_they_stand(page, tmp_path):
+    if page == "scale.md":
+        pytest.importorskip("distributed", reason="Dask is an optional requirement")
+        with socket.socket() as taken:
+            if taken.connect_ex(("127.0.0.1", 8786)) == 0:
+                pytest.skip("something else is at the port that the page names")
+    (tmp_path / "my_pictures").mkdir()
+    for i, pixels in enumerate(load_images("scenes", 6).pixels):
+        picture = Image.fromarray((pixels * 255).byte().permute(1, 2, 0).numpy())
+        picture.save(tmp_path / "my_pictures" / f"{i}.png")
+    (lines,) = shell(page)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    with (tmp_path / "said").open("w+b") as said:
+        process = subprocess.Popen(
+            ["bash", "-e", "-c", lines],
+            cwd=tmp_path,
+            env=os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)},
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+        )
+        try:
+            assert process.wait(300) == 0, (tmp_path / "said").read_text()
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # what the page starts in the background
+    root = zarr.open_group(tmp_path / "maps.zarr", mode="r")
+    assert root["maps"].shape == (6, 64, 64) and len(root.attrs["answers"]) == 6
+    assert np.isfinite(root["maps"][:]).all()
+
+
+def test_what_50_000_pictures_cost_follows_from_what_was_measured():
+    page = DOCS["scale.md"]
+    results = (ROOT / "tests" / "bench" / "results.md").read_text(encoding="utf-8")
+
+    def measured(stage):
+        found = re.findall(rf"^\| {stage}.*?\| one core.*?\| ([\d.]+) \|$", results, re.M)
+        return float(found[0])
+
+    gradient, read, write = map(measured, ("one gradient", "read", "write: signed"))
+    hours = 50_000 * 50 * gradient / 1000 / 3600
+    for row in (
+        f"| one core | {1000 / gradient:.1f} | {hours / 24:.1f} days |",
+        f"| 64 such cores | {64_000 / gradient:.0f} | {hours / 64:.1f} hours |",
+        f"reading it takes {read:.1f} ms of a core and writing its map {write:.1f} ms, the 50 "
+        f"gradients {gradient * 50 / 1000:.0f} s of a core",
+        f"up to some {round(50_000 / (read / 2 + write), -3):,.0f} a second",
+        f"beyond {round(1000 / (read / 2 + write), -2):,.0f} a second",
+    ):
+        assert row in page, row
+    assert (read + write) / (50 * gradient) < 1 / 1000
+    assert f"{2_500_000 / 1000 / 60:.0f} minutes" in page and f"{39_063 / 1000:.0f} seconds" in page
 
 
 def test_what_make_offers_is_in_the_readme():

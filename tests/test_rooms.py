@@ -14,7 +14,7 @@ from helpers.__main__ import COMMANDS, main
 HELPERS = Path(helpers.__file__).parent
 # From the ground up; a module imports from its own room and from those below. The last two that
 # stand side by side do not import each other.
-GROUND = {"evaluate", "noise", "checks", "files"}
+GROUND = {"evaluate", "noise", "checks", "files", "workers"}
 FLOORS = (
     {"ground"},
     {"benchmark"},
@@ -29,10 +29,10 @@ LINES = {
     "attribution": 2560,
     "benchmark": 2480,
     "measures": 1500,
-    "studies": 3450,
+    "studies": 3600,
     "display": 3500,
-    "course": 7600,
-    "ground": 600,
+    "course": 7800,
+    "ground": 720,
 }
 COURSE_SHARE = 0.40
 
@@ -119,9 +119,9 @@ def test_a_circle_is_seen(graph):
     assert circle(graph | back) is not None
 
 
-def test_at_most_twelve_entries():
+def test_at_most_thirteen_entries():
     entries = {path.name for path in HELPERS.iterdir()} - {"__pycache__"}
-    assert len(entries) <= 12, sorted(entries)
+    assert len(entries) <= 13, sorted(entries)
 
 
 def test_the_rooms_say_what_they_are_and_nothing_else():

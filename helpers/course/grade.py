@@ -9,6 +9,7 @@ command again adds them up, and grades only what is new or changed.
 """
 
 import argparse
+import atexit
 import hashlib
 import json
 import os
@@ -18,8 +19,8 @@ import shutil
 import stat
 import sys
 import tempfile
-import threading
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 import nbformat
@@ -49,6 +50,7 @@ from helpers.course.grading.similarity import alike
 from helpers.course.grading.tables import write_csv
 from helpers.course.grading.tasks import Given
 from helpers.files import written_whole
+from helpers.workers import WorkersLostError, completed, executor
 
 NOTEBOOKS = HELPERS.parent / "notebooks"
 _WARNING = (
@@ -72,6 +74,7 @@ def grade(
     only=None,
     seed=None,
     workers=None,
+    address=None,
     isolated=None,
     limits=None,
     roster=None,
@@ -86,6 +89,8 @@ def grade(
         seed: of the pictures and the network that functions are judged on; by default drawn once
             and kept in ``out``.
         workers: processes at a time; by default one for each processor.
+        address: of a Dask scheduler: submissions are executed on its cluster, each worker with
+            walls of its own. They must see the submissions and the sources here.
         isolated: whether to use namespaces; by default where the system allows it.
         limits: a ``Limits``.
         roster: the path of students.csv, as ``handed_in`` reads it.
@@ -98,6 +103,7 @@ def grade(
 
     Raises:
         CannotGrade: the solved edition does not get full points here.
+        WorkersLostError: as for ``completed``; what was graded is kept.
     """
     sources = {
         name: Path(sources, f"{name}.ipynb")
@@ -120,13 +126,8 @@ def grade(
     workers = workers or os.cpu_count() or 1
     torch.set_num_threads(1)
     _sweep()
-    with tempfile.TemporaryDirectory(prefix=f"{_WORKING}{os.getpid()}-") as folder:
-        course = Path(folder, "course")
-        copy_course(course, sandbox=True)
-        Path(folder).chmod(0o755)
-        setting = Setting(course, Given(_seed(out, seed)), isolated, limits or Limits())
-        setting.given.prepare()
-        records = _grade_all(students, sources, out, setting, workers)
+    with _prepared(_seed(out, seed), isolated, limits or Limits()) as setting:
+        records = _grade_all(students, sources, out, setting, workers, address)
     shown = _code(setting.given.seed) if anonymous else str
     if anonymous:
         write_csv(
@@ -172,6 +173,18 @@ def grade(
     return summaries
 
 
+@contextmanager
+def _prepared(seed, isolated, limits):
+    """A ``Setting``, with a course folder for the while."""
+    with tempfile.TemporaryDirectory(prefix=f"{_WORKING}{os.getpid()}-") as folder:
+        course = Path(folder, "course")
+        copy_course(course, sandbox=True)
+        Path(folder).chmod(0o755)
+        setting = Setting(course, Given(seed), isolated, limits)
+        setting.given.prepare()
+        yield setting
+
+
 def _code(seed):
     """A student's name → a code that says nothing of it, for those who mark."""
     return lambda student: f"s-{_hash(str(seed), student)[:6]}"
@@ -194,13 +207,10 @@ def _similar(out, records, sources):
     return [f"{len(found)} pairs of functions are alike: similarity.csv"] if found else []
 
 
-def _grade_all(students, sources, out, setting, workers):
+def _grade_all(students, sources, out, setting, workers, address):
     """student → notebook → record, from ``out`` where they are there already; each is written as
     soon as it is known."""
-    version = _hash(
-        *sorted(path.read_bytes() for path in HELPERS.rglob("*.py")),
-        repr((setting.given.seed, setting.isolated)),
-    )
+    version = _hash(_code_here(), repr((setting.given.seed, setting.isolated)))
     records, todo = {student: {} for student in students}, []
     for student, files in students.items():
         for name, source in sources.items():
@@ -215,47 +225,80 @@ def _grade_all(students, sources, out, setting, workers):
     if not todo:
         return records
     _solved_first({source for _, _, _, source, *_ in todo}, setting)
-    slots, interrupted = list(range(workers)), threading.Event()
+    slots = list(range(workers))
 
-    def one(student, name, path, source, kept, key, n_files):
-        slot, settled = slots.pop(), True
+    def here(i, path, source):
+        slot = slots.pop()
         try:
-            record = grade_notebook(path, source, setting, slot=slot)
-            if record["problem"] is None:
-                settled = all(task["earned"] is not None for task in record["tasks"])
-        except (
-            Exception
-        ) as error:  # a flaw of ours must not cost the others their grades, nor this one a silent 0
-            said = f"the grader itself failed, grade by hand: {type(error).__name__}: {error}"
-            record, settled = not_run(empty_record(), name, said), False
+            return i, _one(path, source, setting, slot)
         finally:
             slots.append(slot)
-        record["remarks"] += students[student].remarks if path is not None else []
-        if n_files > 1:
-            taken = readable(path.name)
-            record["remarks"].append(f"{n_files} files may be this notebook; {taken} was taken")
-        if interrupted.is_set():  # what it ran in is being taken down
-            return None
-        with written_whole(kept) as whole:
-            # what was not graded is tried again the next time
-            told = {"key": key if settled else None, "record": record}
-            whole.write_text(json.dumps(told), encoding="utf-8")
-        return student, name, _slim(record)
 
-    pool = ThreadPoolExecutor(workers)
-    futures = [pool.submit(one, *work) for work in todo]
-    try:
-        for future in tqdm(
-            as_completed(futures), total=len(futures), desc="notebooks", unit="", file=sys.stderr
-        ):
-            student, name, record = future.result()
-            records[student][name] = record
-    except BaseException:
-        interrupted.set()
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
-    pool.shutdown()
+    work = [(i, path, source) for i, (_, _, path, source, *_) in enumerate(todo)]
+    if address is not None:
+        where = setting.given.seed, setting.isolated, setting.limits, _code_here()
+        work = [
+            (i, path and path.absolute(), source.absolute(), *where) for i, path, source in work
+        ]
+    with executor(workers, address, threads=True) as pool:
+        graded = completed(pool, here if address is None else _elsewhere, work)
+        for i, record in tqdm(graded, total=len(work), desc="notebooks", unit="", file=sys.stderr):
+            student, name, path, _, kept, key, n_files = todo[i]
+            record["remarks"] += students[student].remarks if path is not None else []
+            if n_files > 1:
+                taken = readable(path.name)
+                record["remarks"].append(f"{n_files} files may be this notebook; {taken} was taken")
+            with written_whole(kept) as whole:
+                # what was not graded is tried again the next time
+                told = {"key": key if _settled(record) else None, "record": record}
+                whole.write_text(json.dumps(told), encoding="utf-8")
+            records[student][name] = _slim(record)
     return {student: {name: own[name] for name in sources} for student, own in records.items()}
+
+
+def _one(path, source, setting, slot):
+    try:
+        return grade_notebook(path, source, setting, slot=slot)
+    except Exception as error:
+        # a flaw of ours must not cost the others their grades, nor this one a silent 0
+        said = f"{_FAILED}, grade by hand: {type(error).__name__}: {error}"
+        return not_run(empty_record(), source.stem, said)
+
+
+_FAILED = "the grader itself failed"
+
+
+def _settled(record):
+    """Whether the next run need not try again."""
+    if record["problem"] is not None:
+        return not record["problem"].startswith(_FAILED)
+    return all(task["earned"] is not None for task in record["tasks"])
+
+
+def _elsewhere(i, path, source, seed, isolated, limits, code):
+    """``_one`` in a worker of a cluster, with a course folder and walls of its own."""
+    if code != _code_here():
+        raise CannotGrade("a worker has another version of this package: the same on all machines")
+    if isolated and isolation() != "namespaces":
+        raise CannotGrade("a worker's system allows no namespaces: submissions would not be walled")
+    for needed in (path or source, source):
+        if not os.path.lexists(needed):
+            raise CannotGrade(f"a worker does not see {needed}: put it on a shared file system")
+    # as root, the limits of a walled process count its user: two workers of a machine need two
+    return i, _one(path, source, _lasting(seed, isolated, limits), os.getpid() % 1000)
+
+
+@lru_cache(1)
+def _lasting(seed, isolated, limits):
+    """The setting of a worker, prepared once; its folder stays until the process ends."""
+    _sweep()
+    prepared = _prepared(seed, isolated, limits)
+    atexit.register(prepared.__exit__, None, None, None)
+    return prepared.__enter__()
+
+
+def _code_here():
+    return _hash(*sorted(path.read_bytes() for path in HELPERS.rglob("*.py")))
 
 
 _full = set()  # settings and notebooks of which the solved edition has got full points
@@ -387,6 +430,9 @@ def main(arguments=None):
         "--workers", type=int, help="how many at a time (default: one for each processor)"
     )
     parser.add_argument(
+        "--dask", metavar="ADDRESS", help="of a scheduler: execute on its cluster's workers"
+    )
+    parser.add_argument(
         "--students",
         type=Path,
         metavar="FILE",
@@ -422,11 +468,12 @@ def main(arguments=None):
             only=arguments.only,
             seed=arguments.seed,
             workers=arguments.workers,
+            address=arguments.dask,
             roster=arguments.students,
             anonymous=arguments.anonymous,
             markers=arguments.markers,
         )
-    except (CannotGrade, ValueError) as error:
+    except (CannotGrade, ValueError, ImportError, WorkersLostError) as error:
         parser.exit(1, f"{error}\n")
     except KeyboardInterrupt:
         print(

@@ -14,12 +14,9 @@ pictures (``measure_here``).
 
 import argparse
 import json
-import os
 import shutil
 import sys
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import lru_cache
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +30,7 @@ from helpers.files import written_whole
 from helpers.studies.headlines import BENCHMARK
 from helpers.studies.registry import STUDIES
 from helpers.studies.store import Results
+from helpers.workers import WorkersLostError, completed, executor
 
 SCRATCH = Path(__file__).resolve().parents[2] / "build" / "studies"
 CHUNK = 10  # pictures that are measured, and kept when interrupted, together
@@ -168,8 +166,9 @@ def _pictures(name):
     return np.sort(chosen), int((~right).sum()), None
 
 
-def compute(name, *, jobs=None):
-    """Compute a study and write data/study-NAME.npz, in ``jobs`` processes (default: one a core).
+def compute(name, *, jobs=None, address=None):
+    """Compute a study and write data/study-NAME.npz, in ``jobs`` processes (default: one a core),
+    or on the cluster of the Dask scheduler at ``address``, which must see build/studies here.
 
     Finished chunks wait in build/studies/NAME until all are there, and are not computed again:
     after a change to the study, delete that folder.
@@ -177,28 +176,24 @@ def compute(name, *, jobs=None):
     Raises:
         ValueError: unknown study; jobs < 1; chunks that were computed by another version of the
             study.
+        WorkersLostError: as for ``completed``; finished chunks wait.
     """
     study, scratch = STUDIES[choose(name, STUDIES, "study")], SCRATCH / name
-    jobs = os.cpu_count() if jobs is None else at_least_one(jobs, "jobs")
+    jobs = None if jobs is None else at_least_one(jobs, "jobs")
     pictures, excluded, names = _pictures(name)
     seeds = {network: training_seeds(network) for network in study.networks}
     starts = range(0, len(pictures), CHUNK)
     keys = [(*key, start) for key in _pairs(seeds) for start in starts]
     chunks = {key: scratch / "{}-{}-{}.npz".format(*key) for key in keys}
     waiting = [key for key, path in chunks.items() if not path.is_file()]
-    fresh = get_context("spawn")  # a forked process would inherit torch's threads, and hang
     with (
-        ProcessPoolExecutor(jobs, fresh, initializer=torch.set_num_threads, initargs=(1,)) as pool,
+        executor(jobs, address) as pool,
         tqdm(total=len(chunks), initial=len(chunks) - len(waiting), desc=name) as bar,
     ):
-        running = [pool.submit(_compute_chunk, name, key, pictures, chunks[key]) for key in waiting]
-        try:
-            for done in as_completed(running):
-                done.result()
-                bar.update()
-        finally:
-            # failed or interrupted: what has not begun is for the next time
-            pool.shutdown(cancel_futures=True)
+        for _ in completed(
+            pool, _compute_chunk, [(name, key, pictures, chunks[key]) for key in waiting]
+        ):
+            bar.update()
     about = {"networks": study.networks, "seeds": seeds, "excluded": excluded}
     _assemble(name, pictures, about | ({"names": names} if names else {}), chunks)
     shutil.rmtree(scratch)
@@ -255,6 +250,7 @@ def main(arguments=None):
         "names", nargs="*", metavar="STUDY", help=f"default: all: {', '.join(STUDIES)}"
     )
     parser.add_argument("--jobs", type=int, help="processes (default: one a core)")
+    parser.add_argument("--dask", metavar="ADDRESS", help="of a scheduler: work on its cluster")
     arguments = parser.parse_args(arguments)
     try:
         for name in arguments.names:
@@ -263,5 +259,8 @@ def main(arguments=None):
     except ValueError as error:
         parser.error(str(error))
     for name in arguments.names or STUDIES:
-        compute(name, jobs=arguments.jobs)
+        try:
+            compute(name, jobs=arguments.jobs, address=arguments.dask)
+        except (ImportError, WorkersLostError) as error:
+            parser.error(str(error))
         print(DATA / f"study-{name}.npz", file=sys.stderr)

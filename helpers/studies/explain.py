@@ -188,12 +188,12 @@ def _of_files(files, size, rows, workers):
             yield list(pictures), torch.stack(list(pictures.values())), None
 
 
-def read_ahead(files, size, rows, workers=None, start=0):
-    """Yield (numbers, pictures) of ``rows`` files at a time from number ``start`` on, the next ones
-    read while the caller is at work: each (3, size, size), or a str that says why it cannot be
-    read."""
+def read_ahead(files, size, rows, workers=None, starts=None):
+    """Yield (numbers, pictures) of ``rows`` files at a time, from each number of ``starts`` (those
+    of all files), the next ones read while the caller is at work: each (3, size, size), or a str
+    that says why it cannot be read."""
     pool = ThreadPoolExecutor(READERS if workers is None else at_least_one(workers, "workers"))
-    upcoming, ahead = deque(), iter(range(start, len(files), rows))
+    upcoming, ahead = deque(), iter(range(0, len(files), rows) if starts is None else starts)
 
     def begin():
         if (first := next(ahead, None)) is not None:

@@ -4,10 +4,11 @@ python -m helpers explain MODEL FOLDER --out maps.zarr                    # Smoo
 python -m helpers explain MODEL FOLDER --out maps.zarr --method integrated_gradients \\
     --set n_steps=100 baseline=blur --keep whole --dtype float16
 
-Pictures are read while others are explained, and written chunk by chunk: stopped at any moment and
-started again with the same arguments it goes on, and ends with the same bytes. What cannot be read
-is listed, and its map is NaN. The store may lie on any file system that fsspec reaches
-(s3://bucket/maps.zarr). A few of the maps become a page of pictures beside it, maps.html.
+Processes share the chunks of pictures, here (--workers) or on a cluster (--dask). Stopped at any
+moment and started again with the same arguments it goes on, and ends with the same bytes, however
+many processes there were. What cannot be read is listed, and its map is NaN. The store may lie on
+any file system that fsspec reaches (s3://bucket/maps.zarr). A few of the maps become a page of
+pictures beside it, maps.html.
 """
 
 import argparse
@@ -18,7 +19,10 @@ import html
 import inspect
 import io
 import json
+import os
 import sys
+from contextlib import nullcontext
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -38,6 +42,7 @@ from helpers.checks import at_least_one, choose
 from helpers.evaluate import logits_of, probabilities
 from helpers.files import written_whole
 from helpers.studies.explain import read_ahead
+from helpers.workers import completed, executor
 
 METHODS = {
     method.__name__: method
@@ -52,8 +57,9 @@ METHODS = {
 }
 KEEP = ("signed", "unsigned", "whole")
 DTYPES = ("float32", "float16")
-FORMAT = 1  # of the store; raised where the same settings would mean other values
+FORMAT = 2  # of the store; raised where the same settings would mean other values
 CHUNK = 8  # pictures that are explained, and kept when interrupted, together
+UNREADABLE, ABSENT = -1, -2  # instead of an answer: of a picture; of a chunk that is not there
 NOT_A_SETTING = ("extra", "batch_size", "progress", "attribution")
 
 
@@ -70,18 +76,20 @@ def explain_folder(
     size=None,
     chunk=CHUNK,
     workers=None,
+    pool=None,
     progress=True,
 ) -> dict:
     """Write the maps of a folder of pictures to a Zarr store, or go on with those that are missing.
 
     The store is a group with the arrays ``maps``, (N, H, W), or (N, C, H, W) where ``keep`` is
     "whole"; ``answers`` (N,) int32, the class that the network names, −1 where a picture could not
-    be read (its map is NaN); ``probabilities`` (N,) of those answers. Its attributes are
-    ``settings`` (with the versions of the package and of this format) and ``names``, and, when all
-    is done, ``answers`` (their names), and ``unreadable`` {name: why}.
+    be read (its map is NaN), −2 where its chunk is still missing; ``probabilities`` (N,) of those
+    answers. Its attributes are ``settings`` (with the versions of the package and of this format)
+    and ``names``, and, when all is done, ``answers`` (their names), and ``unreadable`` {name: why}.
 
     Args:
-        model: a ``Classifier``.
+        model: a ``Classifier``, a name for ``load_model``, or a function that makes one. A pool's
+            processes make it themselves, so there it is one of the latter two.
         folder: of pictures, as for ``load_images``.
         out: a folder, or an address that fsspec knows ("memory://maps", "s3://…").
         method: a name of ``METHODS``; ``options`` {setting: value} of its own.
@@ -89,6 +97,9 @@ def explain_folder(
         keep: "signed" or "unsigned", one value a pixel as by ``reduce_channels``, or "whole".
         size: height and width; by default the model's own.
         chunk: pictures explained and stored together.
+        workers: threads that read the next pictures, 2 by default.
+        pool: an ``Executor`` whose processes share the chunks, as of ``workers.executor``; they
+            must see the folder and the store. None: this process.
 
     Returns:
         {name: why} of the pictures that could not be read.
@@ -96,15 +107,21 @@ def explain_folder(
     Raises:
         FileNotFoundError, ValueError, TypeError: no pictures; an unknown name; a store of other
             settings or pictures, or a folder that is no store: nothing is written then. A map that
-            is not finite or does not fit the dtype: what came before is stored.
+            is not finite or does not fit the dtype: the chunks that were finished are stored.
+        WorkersLostError: as for ``completed``; the chunks that were finished are stored.
     """
-    method = METHODS[choose(method, METHODS, "method")]
+    maker, method = model, METHODS[choose(method, METHODS, "method")]
+    if pool is not None and isinstance(model, torch.nn.Module):
+        raise TypeError("for a pool, give the model's name, or a function that makes it")
     choose(keep, KEEP, "reduction")
     choose(dtype, DTYPES, "dtype")
+    if not isinstance(model, torch.nn.Module):
+        model, _ = _made(model)
     size = at_least_one(getattr(model, "input_size", 224) if size is None else size, "size")
     chunk, options = at_least_one(chunk, "chunk"), _options(method, options or {})
     files, *_ = picture_files(folder)
-    names = [file.relative_to(Path(folder).expanduser()).as_posix() for file in files]
+    folder = Path(folder).expanduser()
+    names = [file.relative_to(folder).as_posix() for file in files]
     settings = {
         "model": getattr(model, "name", type(model).__name__),
         "weights": _checksum(model),
@@ -114,37 +131,93 @@ def explain_folder(
     }
     channels = len(model.mean) if hasattr(model, "mean") else 3
     shape = (len(names), *(channels,) * (keep == "whole"), size, size)
-    root = _opened(out, {"settings": settings, "names": names}, shape, chunk)
-    done = len(names)
-    if "unreadable" not in root.attrs:
-        # the last chunk again: it may have been cut off while it was written
-        done = chunk * max(0, root["answers"].nchunks_initialized - 1)
-    device, given = next(model.parameters()).device, {"model": model, "target": target}
+    about = {"settings": settings, "names": names}
+    root = _opened(out, about, shape, chunk)
+    waiting = [] if "unreadable" in root.attrs else _waiting(root["answers"], chunk)
+    done = len(names) - sum(min(chunk, len(names) - start) for start in waiting)
+    if pool is None:
+        finished = _written(model, root, folder, waiting, workers)
+    else:
+        local, key = _local(out), hashlib.sha256(json.dumps(about).encode()).hexdigest()
+        where = maker, str(local.resolve() if local else out), folder.resolve(), key
+        finished = completed(pool, _write, [(*where, start) for start in waiting])
     with tqdm(total=len(names), initial=done, disable=not progress, desc="explained") as bar:
-        for numbers, pictures in read_ahead(files, size, chunk, workers, start=done):
-            where = slice(numbers[0], numbers[-1] + 1)
-            rows = [i for i, picture in enumerate(pictures) if not isinstance(picture, str)]
-            maps = np.full((len(numbers), *shape[1:]), np.nan, dtype)
-            answers = np.full(len(numbers), -1, np.int32)
-            shares = np.full(len(numbers), np.nan, np.float32)
-            if rows:
-                pixels = torch.stack([pictures[i] for i in rows]).to(device)
-                try:
-                    found = _explained(method, pixels, options, keep, dtype, **given)
-                except Exception as error:
-                    of = ", ".join(names[numbers[i]] for i in rows)
-                    error.add_note(f"met among {of}; what came before is stored")
-                    raise
-                maps[rows], answers[rows], shares[rows] = found
-            root["maps"][where], root["probabilities"][where] = maps, shares
-            root["answers"][where] = answers  # last: it says that the chunk is whole
-            bar.update(len(numbers))
+        for n in finished:
+            bar.update(n)
+    _sweep(out)
     return _finished(root, files, names, size, getattr(model, "classes", None))
 
 
-def _explained(method, pixels, options, keep, dtype, *, model, target):
-    target = resolve_target(model, pixels, target)
-    maps = method(model, pixels, target, **options)
+def _write(maker, out, folder, key, start):
+    """Write the chunk that begins at this number, in a process that knows nothing else."""
+    root = _root(out, key)
+    model, weights = _made(maker)
+    if weights != root.attrs["settings"]["weights"]:
+        raise ValueError(f"here {maker!r} has other weights than where the work was begun")
+    return sum(_written(model, root, folder, [start]))
+
+
+@lru_cache(1)
+def _made(maker):
+    """The model, and what tells its weights from others; once a process."""
+    model = load_model(maker) if isinstance(maker, str) else maker()
+    return model, _checksum(model)
+
+
+@lru_cache(1)
+def _root(out, key):
+    import zarr
+
+    return zarr.open_group(_store(out), mode="r+")
+
+
+def _written(model, root, folder, starts, workers=None):
+    """Write the chunks that begin at these numbers; yield how many pictures each has."""
+    names, settings = root.attrs["names"], root.attrs["settings"]
+    device, files = next(model.parameters()).device, [folder / name for name in names]
+    size, chunk, dtype = (settings[name] for name in ("size", "chunk", "dtype"))
+    for numbers, pictures in read_ahead(files, size, chunk, workers, starts):
+        where = slice(numbers[0], numbers[-1] + 1)
+        rows = [i for i, picture in enumerate(pictures) if not isinstance(picture, str)]
+        maps = np.full((len(numbers), *root["maps"].shape[1:]), np.nan, dtype)
+        answers = np.full(len(numbers), UNREADABLE, np.int32)
+        shares = np.full(len(numbers), np.nan, np.float32)
+        if rows:
+            pixels = torch.stack([pictures[i] for i in rows]).to(device)
+            try:
+                maps[rows], answers[rows], shares[rows] = _explained(model, pixels, settings)
+            except Exception as error:
+                of = ", ".join(names[numbers[i]] for i in rows)
+                error.add_note(f"met among {of}; the chunks that were finished are stored")
+                raise
+        root["maps"][where], root["probabilities"][where] = maps, shares
+        root["answers"][where] = answers  # last: it says that the chunk is whole
+        yield len(numbers)
+
+
+def _waiting(answers, chunk):
+    """The first numbers of the chunks that are not there whole."""
+
+    def whole(start):
+        try:
+            return (answers[start : start + chunk] != ABSENT).all()
+        except Exception:  # cut off while it was written, on a file system where that can be
+            return False
+
+    return [start for start in range(0, answers.shape[0], chunk) if not whole(start)]
+
+
+def _sweep(out):
+    """Remove what a process left that was ended while it wrote."""
+    if (local := _local(out)) and local.is_dir():
+        for left in local.rglob("*.partial"):
+            left.unlink(missing_ok=True)
+
+
+def _explained(model, pixels, settings):
+    keep, dtype = settings["keep"], settings["dtype"]
+    target = resolve_target(model, pixels, settings["target"])
+    maps = METHODS[settings["method"]](model, pixels, target, **settings["options"])
     if not isinstance(maps, torch.Tensor):
         raise ValueError("a store holds one map a picture: give every setting one value")
     maps = (maps if keep == "whole" else reduce_channels(maps, keep)).cpu().numpy()
@@ -161,6 +234,8 @@ def _finished(root, files, names, size, classes):
     """The attributes that can be known at the end; {name: why} of what could not be read."""
     if "unreadable" not in root.attrs:
         answers = root["answers"][:].tolist()
+        if ABSENT in answers:
+            raise ValueError("the store lies where the workers do not see it: they wrote elsewhere")
         called = [None if k < 0 else classes[k] if classes else int(k) for k in answers]
         unreadable = {}
         for file, name, answer in zip(files, names, answers, strict=True):
@@ -176,9 +251,7 @@ def _opened(out, about, shape, chunk):
     import zarr  # here, since it takes a second to import
 
     local = _local(out)
-    if local and local.is_dir():
-        for left in local.rglob("*.partial"):  # of a process that was ended while it wrote
-            left.unlink()
+    _sweep(out)
     held = any(local.iterdir()) if local and local.is_dir() else local and local.exists()
     if held and not (local / "zarr.json").is_file():
         raise ValueError(f"{local} is no Zarr store: choose another place")
@@ -203,7 +276,7 @@ def _opened(out, about, shape, chunk):
     for name, size, dtype, fill in (
         ("maps", shape, settings["dtype"], np.nan),
         ("probabilities", shape[:1], "float32", np.nan),
-        ("answers", shape[:1], "int32", -1),
+        ("answers", shape[:1], "int32", ABSENT),
     ):
         if name not in root:
             root.create_array(
@@ -367,26 +440,33 @@ def main(arguments=None):
     parser.add_argument("--dtype", default="float32", help=" or ".join(DTYPES))
     parser.add_argument("--size", type=int, help="height and width (default: the network's own)")
     parser.add_argument("--chunk", type=int, default=CHUNK, help=f"pictures (default: {CHUNK})")
+    parser.add_argument("--workers", type=int, help="processes (default: one a core; on CUDA one)")
+    parser.add_argument("--dask", metavar="ADDRESS", help="of a scheduler: work on its cluster")
     parser.add_argument("--show", type=int, default=6, help="pictures on the page (default: 6)")
     arguments = parser.parse_args(arguments)
     target = arguments.target
     try:
         target = int(target) if target and target.lstrip("-").isdigit() else target
-        model = load_model(arguments.model)
-        unreadable = explain_folder(
-            model,
-            arguments.folder,
-            arguments.out,
-            method=arguments.method,
-            options=_parsed(arguments.set),
-            target=target,
-            keep=arguments.keep,
-            dtype=arguments.dtype,
-            size=arguments.size,
-            chunk=arguments.chunk,
-        )
+        workers = 1 if torch.cuda.is_available() else os.cpu_count() or 1
+        workers = workers if arguments.workers is None else arguments.workers
+        several = at_least_one(workers, "--workers") > 1 or arguments.dask
+        torch.set_num_threads(1)  # as many as each of several processes has
+        with executor(workers, arguments.dask) if several else nullcontext() as pool:
+            unreadable = explain_folder(
+                arguments.model,
+                arguments.folder,
+                arguments.out,
+                method=arguments.method,
+                options=_parsed(arguments.set),
+                target=target,
+                keep=arguments.keep,
+                dtype=arguments.dtype,
+                size=arguments.size,
+                chunk=arguments.chunk,
+                pool=pool,
+            )
         page = write_page(arguments.folder, arguments.out, at_least_one(arguments.show, "--show"))
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, ImportError) as error:
         parser.error("\n".join([str(error), *getattr(error, "__notes__", [])]))
     except KeyboardInterrupt:
         print("stopped; the same command goes on where it was", file=sys.stderr)

@@ -20,19 +20,24 @@ import random
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from statistics import median
 
+import numpy as np
 import torch
+import zarr
 from captum.attr import IntegratedGradients, NoiseTunnel, Saliency
+from PIL import Image
 from tqdm import tqdm
 
 from helpers.attribution.integrated_gradients import integrated_gradients
 from helpers.attribution.smoothgrad import smoothgrad
 from helpers.benchmark.imagenet import import_torchvision
+from helpers.benchmark.images import load_images, read_image
 from helpers.benchmark.models import scene_net
 from helpers.evaluate import default_batch_size
 from helpers.files import written_whole
@@ -289,6 +294,72 @@ def gpu_section(rounds):
     return "\n".join(lines)
 
 
+STAGES_N, STAGES_CHUNK = 50, 8  # SmoothGrad's samples, pictures stored together
+
+
+def stages_section(rounds):
+    """Milliseconds a picture of what `python -m helpers explain resnet50` does one after another:
+    reading, gradients, writing; each with one thread, for JPEGs of 500 × 375 pixels."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        files = _jpegs(Path(folder))
+        rows.append(("read: decode, crop, scale", "one core", _ms(read_image, files, rounds, 224)))
+        for device in ("cpu", *(["cuda"] if torch.cuda.is_available() else [])):
+            network, pixels, target = build("resnet50", 224, device)
+
+            def gradient(_, network=network, pixels=pixels, target=target):
+                smoothgrad(network, pixels, target, n_samples=STAGES_CHUNK).cpu()
+
+            one = _ms(gradient, [None], rounds) / STAGES_CHUNK
+            where = "one core" if device == "cpu" else torch.cuda.get_device_name()
+            rows.append(("one gradient of ResNet-50", where, one))
+            rows.append((f"a map of {STAGES_N} gradients", where, one * STAGES_N))
+        for what, shape, dtype in (
+            ("write: signed, float32", (224, 224), "float32"),
+            ("write: whole, float16", (3, 224, 224), "float16"),
+        ):
+            root = zarr.open_group(Path(folder, dtype), mode="w")
+            shapes = (STAGES_CHUNK * rounds, *shape), (STAGES_CHUNK, *shape)
+            array = root.create_array("maps", shape=shapes[0], dtype=dtype, chunks=shapes[1])
+            maps = np.random.default_rng(0).standard_normal(shapes[1]).astype(dtype)
+
+            def write(i, array=array, maps=maps):
+                array[i * STAGES_CHUNK : (i + 1) * STAGES_CHUNK] = maps
+
+            spent = _ms(write, range(rounds), 1) / STAGES_CHUNK
+            rows.append((what, "one core, local disk", spent))
+    torch.set_num_threads(threads)
+    shown = [(what, where, f"{spent:.2f}") for what, where, spent in rows]
+    about = (
+        f"torch {torch.__version__} on {platform.machine()}, one thread, the fastest of several "
+        "times."
+    )
+    return "\n".join([about, "", *_markdown(("stage", "on", "ms a picture"), shown)])
+
+
+def _ms(function, arguments, rounds, *more):
+    """The fastest, in milliseconds, of several calls: others use the machine too."""
+    function(next(iter(arguments)), *more)
+    times = []
+    for _ in range(rounds):
+        for argument in arguments:
+            start = time.perf_counter()
+            function(argument, *more)
+            times.append(1000 * (time.perf_counter() - start))
+    return min(times)
+
+
+def _jpegs(folder):
+    files = []
+    for i, pixels in enumerate(load_images("photos", size=500).pixels):
+        files.append(folder / f"{i}.jpg")
+        bytes_ = (pixels[:, :375] * 255).byte().permute(1, 2, 0).numpy()
+        Image.fromarray(bytes_).save(files[-1], quality=90)
+    return files
+
+
 def _markdown(head, rows):
     return [
         f"| {' | '.join(head)} |",
@@ -342,6 +413,7 @@ SECTIONS = {  # name -> (heading in results.md, rounds -> text)
     "memory": ("Peak memory", memory_section),
     "sliders": ("Sliders", sliders_section),
     "gpu": ("On a GPU", gpu_section),
+    "stages": ("Many pictures, stage by stage", stages_section),
 }
 
 

@@ -16,6 +16,7 @@ import torch
 from by_hand import randn
 from torch import nn
 
+from helpers import workers
 from helpers.benchmark import models
 from helpers.benchmark.images import ImageSet, load_images
 from helpers.benchmark.models import EMBEDDED, WeightsNotFoundError
@@ -94,7 +95,7 @@ def world(monkeypatch, tmp_path):
     studies._world.cache_clear()
     monkeypatch.setattr(studies, "load_model", lambda name, *, seed, device: Fixed(name, seed))
     monkeypatch.setattr(
-        studies, "ProcessPoolExecutor", lambda jobs, context, **more: ThreadPoolExecutor(1, **more)
+        workers, "ProcessPoolExecutor", lambda jobs, context, **more: ThreadPoolExecutor(1, **more)
     )
     monkeypatch.setattr(studies, "SCRATCH", tmp_path / "build")
     monkeypatch.setattr(studies, "DATA", tmp_path / "data")
@@ -690,7 +691,9 @@ class TestCommand:
     def asked(self, monkeypatch):
         """The studies that the command computes, and in how many processes."""
         asked = []
-        monkeypatch.setattr(studies, "compute", lambda name, *, jobs: asked.append((name, jobs)))
+        monkeypatch.setattr(
+            studies, "compute", lambda name, *, jobs, address: asked.append((name, jobs))
+        )
         return asked
 
     @pytest.mark.parametrize(

@@ -27,10 +27,10 @@ FLOORS = (
 # Raise a budget on purpose, in the change that needs it, and say in its message what it bought.
 LINES = {
     "attribution": 2500,
-    "benchmark": 2480,
+    "benchmark": 2930,
     "measures": 1400,
     "studies": 3200,
-    "display": 3150,
+    "display": 3180,
     "course": 7400,
     "ground": 600,
 }

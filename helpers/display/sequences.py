@@ -44,8 +44,9 @@ def plot_words(sentences, scores, masks=None, *, titles=()):
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
         ax.set_title(titles[i] if len(titles) else "", fontsize=10, loc="left")
+    number = "a sentence" if n == 1 else f"{n} sentences"
     alt = alt_of(
-        f"{n} sentences as coloured words, by row: {named(scores)}",
+        f"{number} as coloured words, a row each: {named(scores)}",
         "red words raise the logit, blue ones lower it, white is zero",
         "framed: the words that decide" if masks is not None else "",
     )
@@ -97,7 +98,7 @@ def plot_signals(signals, maps, masks=None, *, titles=None, unit="mV", ends=None
         figure,
         alt
         or alt_of(
-            f"{n} signals, by column: {named(maps)}",
+            f"{'a signal' if n == 1 else f'{n} signals'}, by column: {named(maps)}",
             "the ground behind the curve is red where it raises the logit, blue where it lowers it",
             "a bar below marks the event" if masks is not None else "",
         ),
@@ -132,7 +133,7 @@ def plot_path(model, signal, baselines, *, alphas=(0, 0.25, 0.5, 0.75, 1), unit=
     return figure, axes
 
 
-def plot_bars(columns, scores, *, most=8, xlabel="adds to the logit", values=None):
+def plot_bars(columns, scores, *, most=8, xlabel="adds, in logits", values=None):
     """Attributions of a table's row as bars, the ``most`` columns that are largest anywhere.
 
     Args:

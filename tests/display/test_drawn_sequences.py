@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
+from helpers import logits_of
 from helpers.benchmark.sequences import load_sequence_model, sequences
 from helpers.display.sequences import plot_bars, plot_path, plot_signals, plot_words
 
@@ -44,7 +45,7 @@ def test_frames_of_a_path_end_at_the_signal_with_its_logit():
     figure, axes = plot_path(model, x, {"zero": 0 * x, "low": 0 * x - 2}, alphas=(0, 1))
     assert axes.shape == (2, 2)
     assert axes[0, 1].get_title() == axes[1, 1].get_title()
-    assert f"logit {float(model(x).max()):.1f}" in axes[0, 1].get_title()
+    assert f"logit {float(logits_of(model, x).max()):.1f}" in axes[0, 1].get_title()
     assert "zero and low" in figure.alt
 
 

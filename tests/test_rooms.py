@@ -27,10 +27,10 @@ FLOORS = (
 # Raise a budget on purpose, in the change that needs it, and say in its message what it bought.
 LINES = {
     "attribution": 2560,
-    "benchmark": 2480,
+    "benchmark": 2930,
     "measures": 1500,
-    "studies": 3600,
-    "display": 3500,
+    "studies": 3700,
+    "display": 3750,
     "course": 7800,
     "ground": 720,
 }

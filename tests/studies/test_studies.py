@@ -88,12 +88,12 @@ def world(monkeypatch, tmp_path):
         pixels = labels.float()[:, None, None, None].expand(7, 1, 2, 2)
         return ImageSet(pixels, tuple("abcdefg"), {"shape": labels, "letter": labels})
 
-    known = {"fake": Study(fake, 5, "tune")}
+    loads = lambda name, *, seed, device: Fixed(name, seed)  # noqa: E731
+    known = {"fake": Study(fake, 5, "tune", load=loads)}
     for module in (studies, store):
         monkeypatch.setattr(module, "STUDIES", known)
     monkeypatch.setattr(registry, "load_images", seven)
     studies._world.cache_clear()
-    monkeypatch.setattr(studies, "load_model", lambda name, *, seed, device: Fixed(name, seed))
     monkeypatch.setattr(
         workers, "ProcessPoolExecutor", lambda jobs, context, **more: ThreadPoolExecutor(1, **more)
     )

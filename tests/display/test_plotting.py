@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from IPython.core.interactiveshell import InteractiveShell
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 from PIL import Image
@@ -695,6 +696,7 @@ def test_an_alt_text_too_short_to_say_something_is_an_error():
 
 
 def test_without_ipython_a_figure_is_the_same_picture(monkeypatch):
+    InteractiveShell.clear_instance()  # another test's, which would draw it itself
     figure, _ = plot_maps(_pixels(1), {"a": _maps(1)})
     figure.set_layout_engine("none")  # it moves a little at every drawing
     data, metadata = figure._repr_mimebundle_()

@@ -27,9 +27,10 @@ from helpers.files import written_whole
 _HEAD = """\
 # Gradient explanations, measured
 
-Each notebook asks one question about SmoothGrad or Integrated Gradients. You see it, write one
-function, use it on a real photograph, and answer with a number. Every answer has an evidence page:
-hundreds of pictures, several networks, intervals, and checks that fail if a claim stops being true.
+Each notebook asks one question about SmoothGrad, Integrated Gradients or one of their relatives.
+You see it, write one function, use it on a real photograph, and answer with a number. Most answers
+have an evidence page: hundreds of pictures, several networks, intervals, and checks that fail if a
+claim stops being true.
 """
 _THUMBNAIL = (480, 360)  # pixels, at most; shown at half the size, so that it is sharp on a phone
 

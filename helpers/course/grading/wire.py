@@ -37,7 +37,8 @@ def send(stream: BinaryIO, message: dict, arrays: dict | None = None):
 
 
 def receive(stream: BinaryIO, most_text=MOST_TEXT) -> tuple[dict, dict]:
-    """(message, arrays). ``most_text``: bytes of JSON.
+    """(message, arrays), these in the order of their names, places of a tuple as numbers.
+    ``most_text``: bytes of JSON.
 
     Raises:
         EOFError: the other side is gone.
@@ -51,7 +52,8 @@ def receive(stream: BinaryIO, most_text=MOST_TEXT) -> tuple[dict, dict]:
     text, data = _exactly(stream, n_text), _exactly(stream, n_data)
     try:
         message = json.loads(text)
-        arrays = load(data) if data else {}
+        found = load(data) if data else {}  # in any order
+        arrays = {name: found[name] for name in sorted(found, key=lambda name: (len(name), name))}
     except (
         Exception
     ) as error:  # safetensors has errors of its own; deep nesting is a RecursionError

@@ -200,3 +200,15 @@ def test_the_others_get_their_grades(tmp_path, source, small_limits, name):
     assert len(list((tmp_path / "out" / "students").glob("*.html"))) == len(expected)
     held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     assert held < 2, f"the grader held {held:.1f} GiB, with two workers"
+
+
+def test_the_places_of_a_tuple_arrive_in_their_order():
+    """safetensors gives them in any: nodes and weights changed places."""
+    arrays = {str(place): np.full(2, place) for place in range(12)}
+    for _ in range(5):
+        stream = io.BytesIO()
+        send(stream, {}, arrays)
+        stream.seek(0)
+        _, found = receive(stream)
+        assert list(found) == list(arrays)
+        assert [int(each[0]) for each in found.values()] == list(range(12))

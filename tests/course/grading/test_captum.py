@@ -2,13 +2,14 @@
 them, and the values are captum's."""
 
 import inspect
+from types import SimpleNamespace
 
 import pytest
 import torch
 from captum.attr import IntegratedGradients, NoiseTunnel, Saliency
 from solutions import right
 
-from helpers.course.grading import tasks_captum
+from helpers.course.grading import score, tasks_captum
 from helpers.course.grading.tasks import Given
 from helpers.course.lesson import examine, task
 from helpers.evaluate import logits_of
@@ -86,6 +87,16 @@ def test_a_wrong_one_loses_the_test_that_names_its_mistake(name, body, words):
     exec(f"def {name}{inspect.signature(namespace[name])}:\n    {body}", namespace)
     reasons = [reason for *_, reason in examine(task(name), namespace[name]) if reason]
     assert any(words in reason for reason in reasons), reasons
+
+
+def test_captum_is_no_remark_where_it_is_asked_for():
+    def remarks(name, source):
+        cell = {"kind": "code", "theirs": True, "source": source, "id": "a"}
+        return score._suspicions(name, SimpleNamespace(cells=[cell]))
+
+    body = "    from captum.attr import Saliency\n    return Saliency(model).attribute(image)"
+    assert not remarks(tasks_captum.SHELF, f"def get_gradient(model, image):\n{body}")
+    assert remarks(tasks_captum.SCRATCH, f"def get_custom_gradient(model, image):\n{body}")
 
 
 def test_the_references_are_captums():

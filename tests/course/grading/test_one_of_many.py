@@ -1,6 +1,7 @@
 """One submission never stops the others: alone and beside two good ones, grades for all and a
 reason for the one, within its own limits."""
 
+import io
 import json
 import os
 import resource

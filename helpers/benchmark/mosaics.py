@@ -57,7 +57,8 @@ def make_mosaics(
     Returns:
         ``labels["class"]`` is the target and ``masks["cell"]`` its cell; ``labels["other"]`` and
         ``masks["other"]`` are those of the next cell, for ``pair_contrast``: the same grid
-        explained for two of its classes. ``names`` lists the cells'.
+        explained for two of its classes; ``"cell 0"``, …, row by row, those of every cell, for
+        ``grid_contrast``. ``names`` lists the cells'.
 
     Raises:
         ValueError: too few pictures are named with confidence, or the model hardly ever answers
@@ -69,21 +70,25 @@ def make_mosaics(
     places = _places(k, size, gap)
     side = k * size + (k - 1) * gap
     next_cell = (layout.cell + 1) % k**2
-    masks = {}
-    for name, chosen in (("cell", layout.cell), ("other", next_cell)):
-        masks[name] = torch.zeros(n, 1, side, side, dtype=torch.bool)
-        for i, place in enumerate(chosen):
-            masks[name][(i, 0, *places[place])] = True
-    rows = np.arange(n)
+    each = torch.zeros(k**2, 1, side, side, dtype=torch.bool)
+    for mask, place in zip(each, places, strict=True):
+        mask[(0, *place)] = True
+    rows, every = np.arange(n), [f"cell {i}" for i in range(k**2)]
+    labels = labels[layout.pictures]
     return ImageSet(
         _render(cells, layout.pictures, k, gap),
         tuple(" + ".join(images.names[i] for i in row) for row in layout.pictures),
         {
-            "class": labels[layout.pictures[rows, layout.cell]],
-            "other": labels[layout.pictures[rows, next_cell]],
+            "class": labels[rows, layout.cell],
+            "other": labels[rows, next_cell],
+            **dict(zip(every, labels.T, strict=True)),
         },
-        masks,
-        dict.fromkeys(("class", "other"), images.classes[model.part]),
+        {
+            "cell": each[layout.cell],
+            "other": each[next_cell],
+            **{name: mask.expand(n, 1, side, side) for name, mask in zip(every, each, strict=True)},
+        },
+        dict.fromkeys(("class", "other", *every), images.classes[model.part]),
     )
 
 

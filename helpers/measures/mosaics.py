@@ -1,5 +1,6 @@
 """Judging a map of a mosaic: how much of it lies in the target's cell. ``quality.pair_contrast``
-compares the maps of one grid for two of its classes, with ``masks["cell"]`` and ``masks["other"]``.
+compares the maps of one grid for two of its classes, with ``masks["cell"]`` and ``masks["other"]``;
+``grid_contrast`` those for all of them.
 """
 
 import torch
@@ -25,3 +26,18 @@ def cell_shares(maps, mask) -> dict[str, torch.Tensor]:
         "absolute": relevance_mass(maps, mask),
         "squared": relevance_mass(maps.square(), mask),
     }
+
+
+def grid_contrast(maps, masks) -> torch.Tensor:
+    """How far the map of one grid moves with the class that is explained, (N,), in [-1, 1]: the
+    share of a map in the cell of its own class, less that in another's, the mean over all ordered
+    pairs of the k² cells. 0 for a map that is the same for every class, wherever it lies; for two
+    cells it is ``quality.pair_contrast``.
+
+    Args:
+        maps: (k², N, C, H, W), the maps of the same pictures for the class of each cell.
+        masks: (k², N, 1, H, W) bool, the cells in the same order.
+    """
+    shares = torch.stack([torch.stack([relevance_mass(m, mask) for mask in masks]) for m in maps])
+    own = shares.diagonal().sum(-1)
+    return own / len(maps) - (shares.sum((0, 1)) - own) / (len(maps) * (len(maps) - 1))

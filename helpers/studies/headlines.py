@@ -120,8 +120,8 @@ def _maps(
                 maps[name] = None
     few, half, many = counts
     shared = {}  # what else the gradients of noise of 15 % give, from one pass
-    more = {count: _First(count, "mean") for count in counts} | {
-        aggregate: _First(n, aggregate)
+    more = {count: First(count, "mean") for count in counts} | {
+        aggregate: First(n, aggregate)
         for aggregate in ("mean_abs", "mean_square", "variance", "median")
     }
     for noise in strengths:
@@ -158,7 +158,7 @@ def _maps(
     return maps, own
 
 
-class _First:
+class First:
     """An accumulator of the first n gradients alone, so that one pass serves several numbers."""
 
     def __init__(self, n, aggregate):
@@ -184,7 +184,7 @@ def _smoothed(model, images, target, seeds, noise, n, also):
             target,
             noise=noise,
             n_samples=n_samples,
-            aggregate={"map": _First(n, "mean"), "spread": _First(n, "variance"), **also},
+            aggregate={"map": First(n, "mean"), "spread": First(n, "variance"), **also},
             seed=seeds,
         )
     mean, variance = found.pop("map"), found.pop("spread")

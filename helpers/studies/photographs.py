@@ -3,6 +3,7 @@ single photographs, which have none; see ``studies``. The photographs are the re
 by their files' WordNet ids: the folders in $HELPERS_PHOTOS."""
 
 import os
+import warnings
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from helpers.attribution.aggregates import AGGREGATES
 from helpers.attribution.gradients import saliency
 from helpers.attribution.integrated_gradients import (
     integrated_gradients,
@@ -24,9 +26,10 @@ from helpers.benchmark.mosaics import make_mosaics
 from helpers.evaluate import logits_of
 from helpers.measures.controls import cascade, random_map, sobel
 from helpers.measures.faithfulness import retained_accuracy
+from helpers.measures.mosaics import grid_contrast
 from helpers.measures.quality import rank_correlation
 from helpers.noise import draw_field
-from helpers.studies.headlines import BENCHMARK, headlines
+from helpers.studies.headlines import BENCHMARK, First, headlines
 from helpers.studies.steps import relative_gap, rise_from, size
 
 NETWORKS = ("efficientnet_lite0", "squeezenet1_1")
@@ -34,6 +37,8 @@ STRENGTHS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.3)
 RULES = ("midpoint", "left", "gauss_legendre")
 STEPS = (5, 20, 50)
 N_DENSE = 128
+COUNTS = (3, 5, 10, 25, 50)
+OTHER_COPIES = 500_000  # added to a seed
 FILLS = ("mean", "imputed")
 # of ``headlines``: a gradient of a mosaic takes half a second
 SHORT = dict(n=8, strengths=(0.02, 0.05, 0.15), distributions=("uniform",), counts=(3, 4, 8))
@@ -120,6 +125,50 @@ def photos_steps(model, images, target, seeds, *, steps=STEPS, n_dense=N_DENSE):
     return found
 
 
+def photos_samples(model, images, target, seeds, *, counts=COUNTS, noise=0.05, fill="imputed"):
+    """What the number of copies, their distribution and how they are combined change, at a noise
+    under which most copies are still named: "like", the rank correlation of unsigned maps with that
+    of as many other copies as the most, and the remove test of ``photos_hiding``. An aggregate of
+    squares enters as its root."""
+    most, pixels = max(counts), images.pixels
+    smooth = partial(smoothgrad, model, pixels, target, noise=noise, n_samples=most)
+    ways = {f"n = {n}": First(n, "mean") for n in counts}
+    ways |= {name: AGGREGATES[name]() for name in ("mean_abs", "mean_square", "variance", "median")}
+    maps = {"gradient": saliency(model, pixels, target)} | smooth(seed=seeds, aggregate=ways)
+    for squares in ("mean_square", "variance"):
+        maps[f"root {squares}".replace("_", " ")] = maps.pop(squares).sqrt()
+    maps |= {law: smooth(seed=seeds, distribution=law) for law in ("uniform", "laplace")}
+    other = smooth(seed=[seed + OTHER_COPIES for seed in seeds])
+    found = {}
+    for name, values in maps.items():
+        how = dict(order="highest", fill=fill, target=target, seed=seeds)
+        kept = retained_accuracy(model, pixels, values, HIDDEN["highest"], **how)
+        like = rank_correlation(values, other, "unsigned")
+        found[name] = {"like": like, f"highest hidden, {fill}": kept.float().mean(1)}
+    return found
+
+
+def contrast(model, images, target, seeds, *, n=8):
+    """A mosaic explained for the class of each of its cells: "contrast", ``grid_contrast``, of the
+    methods that ``n`` gradients a map can afford."""
+    cells = [name for name in images.masks if name.startswith("cell ")]
+    masks = torch.stack([images.masks[name] for name in cells])
+    methods = {
+        "gradient": saliency,
+        "SmoothGrad 5 %": partial(smoothgrad, noise=0.05, n_samples=n, seed=seeds),
+        "IG mean": partial(integrated_gradients, baseline="mean", n_steps=n),
+        "guided backprop": guided_backprop,
+        "Grad-CAM": grad_cam,
+        "Sobel": sobel,
+    }
+    found = {}
+    for name, method in methods.items():
+        with warnings.catch_warnings(action="ignore"):  # few steps leave a gap
+            maps = [method(model, images.pixels, images.labels[cell]) for cell in cells]
+        found[name] = {"contrast": grid_contrast(torch.stack(maps), masks)}
+    return found
+
+
 def photos_hiding(model, images, target, seeds, *, fills=FILLS):
     """METHODS judged by hiding pixels, as ``scoring.score`` does, under a fill that leaves the
     pictures' world and one that does not ("imputed"); "random" says what chance gives."""
@@ -176,9 +225,12 @@ def _field(pixels, seeds, index):
 
 # name -> (function, number of pictures, split, networks, where each network's pictures come from)
 STUDIES = {
-    "photos_mosaics": (partial(headlines, hidden=(), **SHORT), 30, "", NETWORKS, mosaics),
+    "photos_mosaics": (partial(headlines, hidden=(), **SHORT), 100, "", NETWORKS, mosaics),
     "scenes_mosaics": (partial(headlines, hidden=(), **SHORT), 60, "", BENCHMARK, scene_mosaics),
     "photos_noise": (photos_noise, 100, "", NETWORKS, photographs),
+    "photos_contrast": (contrast, 20, "", NETWORKS, mosaics),
+    "scenes_contrast": (contrast, 60, "", BENCHMARK, scene_mosaics),
+    "photos_samples": (photos_samples, 20, "", NETWORKS, photographs),
     "photos_steps": (photos_steps, 20, "", NETWORKS, photographs),
     "photos_hiding": (photos_hiding, 30, "", NETWORKS, photographs),
     "photos_randomisation": (photos_randomisation, 20, "", NETWORKS, photographs),

@@ -11,7 +11,7 @@ from helpers.benchmark.classifier import Classifier
 from helpers.benchmark.images import ImageSet, load_images
 from helpers.benchmark.models import load_model
 from helpers.benchmark.mosaics import GAP, certify_mosaics, make_mosaics
-from helpers.measures.mosaics import cell_shares
+from helpers.measures.mosaics import cell_shares, grid_contrast
 from helpers.measures.quality import pair_contrast, relevance_mass
 
 CLASSES, SIZE = 12, 4
@@ -171,3 +171,35 @@ def test_shares_of_a_cell_by_hand():
     # Summed over channels: 2, 2, −2, 2; sizes: 4, 4, 2, 2; squares: 10, 10, 4, 4.
     assert shares == pytest.approx({"positive": 2 / 6, "absolute": 4 / 12, "squared": 10 / 28})
     assert cell_shares(-maps.abs(), mask)["positive"].isnan().all()
+
+
+def test_the_contrast_of_a_grid_by_hand():
+    maps, masks = torch.zeros(4, 2, 1, 2, 2), torch.zeros(4, 2, 1, 2, 2, dtype=torch.bool)
+    for i in range(4):
+        masks[i, :, 0, i // 2, i % 2] = True
+        maps[i, 0, 0, i // 2, i % 2] = -3.0  # all of it in its own cell, whatever its sign
+        maps[i, 1, 0] = torch.tensor([[6.0, 2.0], [-1.0, 1.0]])  # the same for every class
+    assert grid_contrast(maps, masks).tolist() == pytest.approx([1, 0], abs=1e-6)
+    maps[0, 1, 0] = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    # own: 0.5 + 0.2 + 0.1 + 0.1; elsewhere: 4 − own, over 12 pairs
+    assert grid_contrast(maps, masks)[1] == pytest.approx(0.9 / 4 - 3.1 / 12)
+
+
+def test_the_contrast_of_two_cells_is_the_pair_contrast():
+    maps = torch.randn(2, 5, 3, 4, 4)
+    masks = torch.zeros(2, 5, 1, 4, 4, dtype=torch.bool)
+    masks[0, ..., :2], masks[1, ..., 2:] = True, True
+    torch.testing.assert_close(grid_contrast(maps, masks), pair_contrast(*maps, *masks))
+
+
+def test_every_cell_of_a_mosaic_has_its_class():
+    model, images = world()
+    mosaics = make_mosaics(model, images, 8, k=2, neutral=1.0)
+    cells = [f"cell {i}" for i in range(4)]
+    stacked = torch.stack([mosaics.labels[name] for name in cells])
+    for i in range(8):
+        assert stacked[i % 4, i] == mosaics.labels["class"][i]
+        assert mosaics.masks[cells[i % 4]][i].equal(mosaics.masks["cell"][i])
+        named = [part.split()[0] for part in mosaics.names[i].split(" + ")]
+        assert [int(name) for name in named] == stacked[:, i].tolist()
+    assert sum(mosaics.masks[name].int() for name in cells).eq(1).all()

@@ -262,6 +262,37 @@ class TestPhotographs:
             assert (found[f"gauss_legendre, {n}"]["log10 error"] < -4).all()
         assert "log10 error" not in found["dense"]
 
+    def test_a_gradient_without_noise_in_it_needs_one_copy(self):
+        """f = w · x: every copy has the same gradient, so all numbers and laws give one map, whose
+        variance is none."""
+        model, pixels = (
+            classifier(nn.Sequential(nn.Flatten(), nn.Linear(48, 4))),
+            torch.rand(2, 3, 4, 4),
+        )
+        images = ImageSet(pixels, ("a", "b"))
+        target = model(pixels).argmax(1)
+        found = photographs.photos_samples(model, images, target, SEEDS, counts=(2, 4), fill="mean")
+        same = {name for name, row in found.items() if (row["like"] > 0.999).all()}
+        assert same == set(found) - {"root variance"} >= {"gradient", "n = 2", "n = 4", "laplace"}
+        kept = {tuple(found[name]["highest hidden, mean"].tolist()) for name in same}
+        assert len(kept) == 1
+
+    def test_a_grid_is_explained_for_the_class_of_each_cell(self):
+        """Each class's logit reads its own quarter: all of the gradient lies there, and a map that
+        no class moves has no contrast."""
+        masks = torch.zeros(4, 2, 1, 8, 8, dtype=torch.bool)
+        for i, (y, x) in enumerate([(0, 0), (0, 4), (4, 0), (4, 4)]):
+            masks[i, ..., y : y + 4, x : x + 4] = True
+        cells = [f"cell {i}" for i in range(4)]
+        labels = {name: torch.full((2,), i) for i, name in enumerate(cells)}
+        pixels = 0.2 + 0.6 * torch.rand(2, 3, 8, 8)
+        images = ImageSet(pixels, ("a", "b"), labels, dict(zip(cells, masks, strict=True)))
+        network = nn.Sequential(nn.AvgPool2d(4), nn.ReLU(), nn.Conv2d(3, 1, 1), nn.Flatten())
+        nn.init.ones_(network[2].weight)
+        found = photographs.contrast(classifier(network), images, None, SEEDS, n=2)
+        assert found["gradient"]["contrast"].allclose(torch.ones(2))
+        assert found["Sobel"]["contrast"].allclose(torch.zeros(2), atol=1e-6)
+
     def test_hiding_and_randomisation_have_a_row_for_each_method(self):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)

@@ -125,11 +125,10 @@ def photos_steps(model, images, target, seeds, *, steps=STEPS, n_dense=N_DENSE):
     return found
 
 
-def photos_samples(model, images, target, seeds, *, counts=COUNTS, noise=0.05, fill="imputed"):
+def photos_samples(model, images, target, seeds, *, counts=COUNTS, noise=0.05):
     """What the number of copies, their distribution and how they are combined change, at a noise
     under which most copies are still named: "like", the rank correlation of unsigned maps with that
-    of as many other copies as the most, and the remove test of ``photos_hiding``. An aggregate of
-    squares enters as its root."""
+    of as many other copies as the most. An aggregate of squares enters as its root."""
     most, pixels = max(counts), images.pixels
     smooth = partial(smoothgrad, model, pixels, target, noise=noise, n_samples=most)
     ways = {f"n = {n}": First(n, "mean") for n in counts}
@@ -139,13 +138,9 @@ def photos_samples(model, images, target, seeds, *, counts=COUNTS, noise=0.05, f
         maps[f"root {squares}".replace("_", " ")] = maps.pop(squares).sqrt()
     maps |= {law: smooth(seed=seeds, distribution=law) for law in ("uniform", "laplace")}
     other = smooth(seed=[seed + OTHER_COPIES for seed in seeds])
-    found = {}
-    for name, values in maps.items():
-        how = dict(order="highest", fill=fill, target=target, seed=seeds)
-        kept = retained_accuracy(model, pixels, values, HIDDEN["highest"], **how)
-        like = rank_correlation(values, other, "unsigned")
-        found[name] = {"like": like, f"highest hidden, {fill}": kept.float().mean(1)}
-    return found
+    return {
+        name: {"like": rank_correlation(each, other, "unsigned")} for name, each in maps.items()
+    }
 
 
 def contrast(model, images, target, seeds, *, n=8):

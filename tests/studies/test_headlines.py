@@ -271,11 +271,9 @@ class TestPhotographs:
         )
         images = ImageSet(pixels, ("a", "b"))
         target = model(pixels).argmax(1)
-        found = photographs.photos_samples(model, images, target, SEEDS, counts=(2, 4), fill="mean")
+        found = photographs.photos_samples(model, images, target, SEEDS, counts=(2, 4))
         same = {name for name, row in found.items() if (row["like"] > 0.999).all()}
         assert same == set(found) - {"root variance"} >= {"gradient", "n = 2", "n = 4", "laplace"}
-        kept = {tuple(found[name]["highest hidden, mean"].tolist()) for name in same}
-        assert len(kept) == 1
 
     def test_a_grid_is_explained_for_the_class_of_each_cell(self):
         """Each class's logit reads its own quarter: all of the gradient lies there, and a map that

@@ -275,20 +275,21 @@ class TestLoad:
         if not (models.DATA / f"study-{name}.npz").is_file():
             pytest.skip(f"study-{name}.npz is not there: python -m helpers studies {name}")
         found, study = load_results(name), studies.STUDIES[name]
-        seeds = models.training_seeds(study.networks[0])
-        assert found.networks == study.networks and found.training_seeds == seeds
+        assert found.networks == study.networks
+        for network in study.networks:
+            assert found.seeds_of(network) == models.training_seeds(network)
         assert (
             len(found.pictures)
             == min(study.n_pictures, 500 - found.excluded)
             == len(set(found.pictures))
         )
-        shape = (len(study.networks), len(seeds), len(found.settings), len(found.pictures))
         for measure, values in found.values.items():
-            assert values.shape == shape and not np.isinf(values).any()
+            axes = (found.networks, found.training_seeds, found.settings, found.pictures)
+            assert values.shape == tuple(map(len, axes)) and not np.isinf(values).any()
             for setting in found.settings:  # a value for every picture of a setting, or for none
                 # or where a method means something for some networks only
-                by_network = np.isnan(values[:, :, found.settings.index(setting)]).any((1, 2))
-                assert found.has(measure, setting) or by_network.any()
+                there = [np.isnan(found.of(measure, setting, name)) for name in found.networks]
+                assert found.has(measure, setting) or any(each.any() for each in there)
 
 
 def _everywhere():

@@ -24,7 +24,7 @@ from helpers.attribution.integrated_gradients import (
     integrated_gradients,
 )
 from helpers.attribution.smoothgrad import smoothgrad
-from helpers.attribution.targets import Score, probability
+from helpers.attribution.targets import Score, logit, probability
 from helpers.benchmark.images import ImageSet, load_images, read_image
 from helpers.benchmark.models import load_model
 from helpers.evaluate import logits_of, probabilities
@@ -131,6 +131,117 @@ def test_the_targets_that_a_data_set_gives_count_unless_others_are_said(inputs):
         torch.testing.assert_close(found(saliency, model, data, 1), of_class(inputs, [1] * N))
 
 
+def gated(x, gate, shift):
+    """As ``model``, each logit times a gate of its own, (N, 3), and shifted: the shift has no part
+    in ∂/∂x = 3 k gate_k x²."""
+    return model(x) * gate + shift[:, None]
+
+
+GATE = torch.rand(N, 3, generator=torch.Generator().manual_seed(1)) + 0.5
+SHIFT = torch.arange(float(N))
+CLASSES = [0, 1, 2, 1, 0]
+
+
+def of_gated(inputs, classes):
+    return of_class(inputs, classes) * GATE[torch.arange(N), classes].reshape(-1, 1, 1)
+
+
+FURTHER = {
+    "tensors": lambda x: (x, (GATE, SHIFT)),
+    "arrays": lambda x: (x, [GATE.numpy(), SHIFT.numpy()]),
+    "beside a flow": lambda x: (Flow(list(x)), (GATE, SHIFT)),
+    "beside a loader": lambda x: (DataLoader(TensorDataset(x), 2), (GATE, SHIFT.numpy())),
+    "from a data set": lambda x: (TensorDataset(x, torch.zeros(N).long(), GATE, SHIFT), ()),
+    "from a loader": lambda x: (
+        DataLoader(TensorDataset(x, torch.zeros(N).long(), GATE, SHIFT), 3),
+        (),
+    ),
+    "from a flow": lambda x: (
+        Flow([(a, 0, b.numpy(), float(c)) for a, b, c in zip(x, GATE, SHIFT, strict=True)]),
+        (),
+    ),
+    "instead of a data set's": lambda x: (
+        TensorDataset(x, torch.zeros(N).long(), -GATE, SHIFT),
+        (GATE, SHIFT),
+    ),
+}
+
+
+@pytest.mark.parametrize("give", FURTHER.values(), ids=FURTHER)
+@pytest.mark.parametrize("batch_size", [None, 2])
+def test_further_arguments_go_along_a_row_an_input(give, batch_size, inputs):
+    data, extra = give(inputs)
+    more = {"extra": extra, "batch_size": batch_size}
+    maps = found(saliency, gated, data, torch.tensor(CLASSES), **more)
+    torch.testing.assert_close(maps, of_gated(inputs, CLASSES))
+    predicted = gated(inputs, GATE, SHIFT).argmax(1).tolist()
+    maps = found(partial(smoothgrad, n_samples=2, noise=0.0), gated, data, logit(), **more)
+    torch.testing.assert_close(maps, of_gated(inputs, predicted))
+
+
+def test_the_targets_of_a_data_set_count_beside_its_further_arguments(inputs):
+    data = TensorDataset(inputs, torch.tensor(CLASSES), GATE, SHIFT)
+    torch.testing.assert_close(found(saliency, gated, data), of_gated(inputs, CLASSES))
+
+
+def test_of_further_arguments_on_disk_only_a_batch_is_read(inputs, tmp_path):
+    read = []
+
+    class OnDisk(np.memmap):
+        def __getitem__(self, which):
+            read.append(which)
+            return super().__getitem__(which)
+
+    gate = OnDisk(tmp_path / "gate", "f4", "w+", shape=(N, 3))
+    gate[:] = GATE.numpy()
+    read.clear()
+    given = {"extra": (gate, SHIFT), "batch_size": 2, "progress": False}
+    maps = explain(saliency, gated, inputs, 1, **given)
+    for _ in range(3):
+        next(maps)
+    assert read == [[0, 1], [2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("data", "extra", "error", "message"),
+    [
+        (torch.ones(5, 2, 3), GATE, TypeError, r"a tuple of further arguments, .* found Tensor"),
+        (torch.ones(5, 2, 3), (1.0,), TypeError, r"extra\[0\] .* found float; .* a lambda"),
+        (torch.ones(5, 2, 3), (GATE, SHIFT[0]), TypeError, r"extra\[1\] .* found one number"),
+        (torch.ones(4, 2, 3), (GATE, SHIFT), ValueError, "for each of the 4 inputs, found 5"),
+        (Flow(list(torch.ones(4, 2, 3))), (GATE, SHIFT), ValueError, "5 rows of extra, .* gave 4"),
+        (Flow(list(torch.ones(7, 2, 3))), (GATE, SHIFT), ValueError, "5 rows of extra, .* gave 6"),
+        (
+            Flow([(torch.ones(2, 3), 0, "a", 1.0)]),
+            (),
+            TypeError,
+            r"extra\[0\] must be a torch.Tensor, found (tuple|list)",
+        ),
+    ],
+)
+def test_further_arguments_that_do_not_fit_are_an_error(data, extra, error, message):
+    with pytest.raises(error, match=message):
+        list(explain(saliency, gated, data, 0, extra=extra, batch_size=2, progress=False))
+
+
+def test_items_that_the_model_has_no_use_for_are_named(inputs):
+    data = TensorDataset(inputs, torch.tensor(CLASSES), GATE)
+    with pytest.raises(TypeError, match="takes 1 positional argument but 2 were given") as caught:
+        list(explain(saliency, model, data, progress=False))
+    assert "gives 1 items behind the target, which the model is given" in caught.value.__notes__[1]
+    own = lambda model, pixels, target: pixels  # noqa: E731
+    with pytest.raises(TypeError, match="unexpected keyword argument 'extra'"):
+        list(explain(own, model, data, progress=False))
+
+
+def test_a_loader_whose_data_set_makes_the_batches(inputs):
+    batches = Items([(inputs[:2], torch.tensor([0, 1])), (inputs[2:], torch.tensor([2, 1, 0]))])
+    loader = DataLoader(batches, batch_size=None)
+    torch.testing.assert_close(found(saliency, model, loader), of_class(inputs, CLASSES))
+    maps = found(saliency, model, loader, torch.ones(N).long())
+    torch.testing.assert_close(maps, of_class(inputs, [1] * N))
+
+
 def test_the_labels_of_an_image_set_are_explained_where_they_are_asked_for():
     network, images = load_model("scenes"), load_images("scenes", 3)
     wrong = {"shape": (logits_of(network, images.pixels).argmax(1) + 1) % 10}
@@ -217,8 +328,8 @@ class Data(nn.Module):
         (torch.ones(5, 2, 3), ["a", object()], TypeError, r"integers \(N,\) or one-hot"),
         (Flow(list(torch.ones(5, 2, 3))), [0] * 3, ValueError, "3 targets, and the data gave 5"),
         (Flow(list(torch.ones(5, 2, 3))), [0] * 9, ValueError, "9 targets, and the data gave 5"),
-        (Items(["a"]), None, TypeError, r"a pair \(input, target\), found str"),
-        (Items([(torch.ones(2), 1, 2)]), None, TypeError, "found 3 items"),
+        (Items(["a"]), None, TypeError, r"or \(input, target, \*extra\), found str"),
+        (Items([()]), None, TypeError, r"or \(input, target, \*extra\), found tuple"),
         (Items([torch.ones(2), torch.ones(3)]), None, TypeError, "tensors of one shape"),
         (Items([(torch.ones(2, 3), 0.5)]), None, TypeError, "must hold integer classes"),
         (Items([(torch.ones(2, 3), "a")]), None, TypeError, "only a Classifier knows"),

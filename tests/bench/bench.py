@@ -429,7 +429,10 @@ def _explained(method, network, pixels, targets):
 
 def _captum_in_batches(method, pixels, targets, at_once, more):
     loader = DataLoader(TensorDataset(pixels, targets), at_once)
-    return [method.attribute(part, target=aim, abs=False, **more) for part, aim in loader]
+    return [
+        method.attribute(part.requires_grad_(), target=aim, abs=False, **more)
+        for part, aim in loader
+    ]
 
 
 PIECES, PIECE = 16, 8  # of work for the workers: so many, of so many pictures each

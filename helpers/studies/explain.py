@@ -20,6 +20,7 @@ from torch.utils.data import (
     SubsetRandomSampler,
     WeightedRandomSampler,
 )
+from torch.utils.data.distributed import DistributedSampler
 from tqdm.auto import tqdm
 
 from helpers.attribution.targets import Score, class_named
@@ -32,12 +33,12 @@ from helpers.benchmark.images import (
 )
 from helpers.benchmark.models import Classifier
 from helpers.checks import at_least_one
-from helpers.evaluate import check_pixels, rows_at_once
+from helpers.evaluate import check_model, check_pixels, rows_at_once
 
 LABELS = "labels"
 UNKNOWN = 16  # inputs at a time where it cannot be known how large one is
 READERS = 2  # threads that read pictures while the model is at work
-_SHUFFLE = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
+_SHUFFLE = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler, DistributedSampler)
 
 
 def explain(
@@ -65,9 +66,10 @@ def explain(
             ``load_images`` at the model's own size. Pictures that cannot be read are left out, each
             with a warning.
         targets: what is explained: one for all, as for ``saliency``, or one an input: integers (N,)
-            or one-hot (N, K), as a tensor, array or list. None: the targets that the data set gives
-            in pairs, else the class predicted for each input (``logit()`` says so of pairs too).
-            "labels": those of an ``ImageSet`` or of a folder, of the part that the model names.
+            or one-hot (N, K), as a tensor, array or list, or a list of names. None: the targets
+            that the data set gives in pairs, else the class predicted for each input (``logit()``
+            says so of pairs too). "labels": those of an ``ImageSet`` or of a folder, of the part
+            that the model names.
         extra: further arguments of the model, as for ``saliency``: a tuple of tensors or arrays, on
             disk too, a row an input. (): those that the data set gives behind the target.
         batch_size: the inputs that the method is given at a time, so the most that are held at
@@ -90,10 +92,11 @@ def explain(
         raise TypeError(
             f"method must be a callable (model, pixels, target) → map, found {method!r}"
         )
+    check_model(model)
     n, batches, labels = _opened(data, model, batch_size, workers)
     if isinstance(targets, str) and targets == LABELS:
         targets = _known(labels, model)
-    targets, extra = _as_rows(targets, n), _checked_extra(extra, n)
+    targets, extra = _as_rows(targets, n, model), _checked_extra(extra, n)
     return _explained(method, model, n, batches, targets, extra, progress)
 
 
@@ -139,10 +142,10 @@ def _opened(data, model, batch_size, workers):
         if data.dtype.kind != "f":
             remedy = ": for bytes, pixels.astype('float32') / 255" if data.dtype == "u1" else ""
             raise TypeError(f"data must be floating point, found {data.dtype}{remedy}")
-        check_pixels(None, _tensor(data[:1]), "data")
+        check_pixels(None, _tensor(data[:1] if data.ndim else data), "data")
         return len(data), _of_array(data, _rows(data[:1], batch_size)), None
     if isinstance(data, torch.Tensor):
-        check_pixels(None, data[:1], "data")
+        check_pixels(None, data[:1] if data.ndim else data, "data")
         return len(data), _of_array(data, _rows(data[:1], batch_size)), None
     if isinstance(data, DataLoader):
         return _n_of_loader(data), _of_loader(data), None
@@ -185,9 +188,15 @@ def _of_loader(loader):
             if isinstance(batch, (list, tuple)):
                 _, *more = batch
             given, *more = more or [None]
+            if isinstance(given, (int, float, str)) or getattr(given, "ndim", 1) == 0:
+                raise TypeError(
+                    "the loader must give batches, and gives one input at a time, with a target "
+                    f"that is no batch of them, {given!r}: DataLoader(…, batch_size=8)"
+                )
             yield list(range(start, start + len(pixels))), pixels, given, more
             start += len(pixels)
-    except (TypeError, RuntimeError) as error:
+    except Exception as error:
+        error.add_note(f"met behind the first {start} inputs of the data")
         if "collate" in str(error) or "stack expects each tensor" in str(error):
             raise TypeError(
                 "the data set must give tensors of one shape, or pairs of one and a target, or "
@@ -254,7 +263,14 @@ def _rows(first, batch_size):
 
 
 def _n_of(dataset):
-    return None if isinstance(dataset, IterableDataset) else len(dataset)
+    if isinstance(dataset, IterableDataset):
+        return None
+    if not hasattr(dataset, "__len__"):
+        raise TypeError(
+            "the data set does not say how many inputs it has (__len__); one that cannot must be "
+            f"an IterableDataset, found {type(dataset).__name__}"
+        )
+    return len(dataset)
 
 
 def _pixels_of(item):
@@ -269,30 +285,34 @@ def _pixels_of(item):
 
 
 def _n_of_loader(loader):
-    if isinstance(loader.sampler, _SHUFFLE):
+    batches = loader.batch_sampler  # of the user's own it may hold another sampler than the loader
+    sampler = getattr(batches, "sampler", loader.sampler)
+    if isinstance(sampler, _SHUFFLE):
         raise ValueError(
-            "a loader that shuffles has no order to keep, and an index would name no input: "
-            "DataLoader(…, shuffle=False)"
+            "a loader that shuffles, or gives a share, has no order to keep, and an index would "
+            "name no input: DataLoader(…, shuffle=False)"
         )
-    if isinstance(loader.dataset, IterableDataset) or not isinstance(loader.sampler, Sized):
+    if isinstance(loader.dataset, IterableDataset) or not isinstance(sampler, Sized):
         return None
-    n = len(loader.sampler)
-    if loader.drop_last and (left := n % loader.batch_size):
+    n = len(sampler)
+    if getattr(batches, "drop_last", False) and (left := n % batches.batch_size):
         raise ValueError(
             f"the loader leaves out the last {left} of {n} inputs: DataLoader(…, drop_last=False)"
         )
     # another sampler, or a data set that makes its own batches, gives as many as it gives
-    return n if type(loader.batch_sampler) is BatchSampler else None
+    return n if type(batches) is BatchSampler else None
 
 
 # --- targets --------------------------------------------------------------------------------------
 
 
-def _as_rows(targets, n):
+def _as_rows(targets, n, model):
     """Arrays and lists as tensors; an error unless a row an input has as many rows."""
-    if isinstance(targets, (list, np.ndarray)):
+    if isinstance(targets, (list, tuple)) and targets and all(isinstance(t, str) for t in targets):
+        targets = _from_pairs(targets, model)
+    if isinstance(targets, (list, tuple, range)) or _is_array(targets):
         try:
-            targets = torch.as_tensor(np.asarray(targets))
+            targets = torch.as_tensor(np.array(targets))  # a copy: some are read-only
         except (TypeError, ValueError) as error:
             raise TypeError(
                 f"targets must be integers (N,) or one-hot (N, K), found {targets!r}"[:200]
@@ -300,6 +320,11 @@ def _as_rows(targets, n):
     if n is not None and (rows := _n_rows(targets)) not in (None, n):
         raise ValueError(f"targets must have one row for each of the {n} inputs, found {rows}")
     return targets
+
+
+def _is_array(values):
+    """A numpy array, or what is as good as one, such as a column of a pandas table."""
+    return hasattr(values, "__array__") and not isinstance(values, torch.Tensor)
 
 
 def _n_rows(targets):

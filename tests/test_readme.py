@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 import zarr
+from cluster import PATIENCE
 from PIL import Image
 
 from helpers.benchmark.images import load_images
@@ -163,11 +164,11 @@ def test_a_folder_and_a_cluster_run_as_they_stand(lines, tmp_path):
             start_new_session=True,
         )
         try:
-            assert process.wait(300) == 0, (tmp_path / "said").read_text()
+            assert process.wait(PATIENCE) == 0, (tmp_path / "said").read_text()
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # what the page starts in the background
-    root = zarr.open_group(tmp_path / "maps.zarr", mode="r")
+    root = zarr.open_group(tmp_path / re.search(r"--out (\S+)", lines)[1], mode="r")
     assert root["maps"].shape == (6, 64, 64) and len(root.attrs["answers"]) == 6
     assert np.isfinite(root["maps"][:]).all()
 

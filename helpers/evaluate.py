@@ -113,6 +113,13 @@ def at_least_float32(dtype):
     return torch.promote_types(dtype, torch.float32)
 
 
+def check_model(model):
+    """Raise unless ``model`` can be called."""
+    if not callable(model):
+        remedy = f": load_model({model!r}) makes one" if isinstance(model, str) else ""
+        raise TypeError(f"the model must be a module or callable, found {model!r}{remedy}"[:200])
+
+
 def check_pixels(model, pixels, what="pixels"):
     """Raise unless ``pixels`` are finite floating point on the model's device and, for a
     ``Classifier``, within [0, 1]."""

@@ -8,7 +8,7 @@ import time
 
 from helpers.course.run import ROOT
 
-PATIENCE = 240  # seconds, on a machine that others use too
+PATIENCE = 900  # seconds, on a machine that others use too: what waits for it has not failed
 
 
 def until(condition):

@@ -32,7 +32,7 @@ LINES = {
     "studies": 3700,
     "display": 3750,
     "course": 7800,
-    "ground": 720,
+    "ground": 728,
 }
 COURSE_SHARE = 0.40
 

@@ -265,7 +265,6 @@ def command(folder, out, address, chunk=CHUNK, n_samples=24):
     )
 
 
-@pytest.mark.slow
 def test_a_cluster_writes_the_same_bytes_whatever_happens_to_it(cluster, folder, whole, tmp_path):
     first, second = cluster.worker(), cluster.worker()
     out = tmp_path / "maps.zarr"

@@ -235,7 +235,7 @@ def _enlarged(coarse, pixels, how):
     return _finished(fine.expand_as(pixels).contiguous(), pixels)
 
 
-def last_spatial_layer(model, pixels, target=None) -> nn.Module:
+def last_spatial_layer(model, pixels, target=None, *, extra=()) -> nn.Module:
     """The module whose output Grad-CAM weights by default, the outermost of those that return it.
 
     Raises:
@@ -244,9 +244,8 @@ def last_spatial_layer(model, pixels, target=None) -> nn.Module:
     _must_be_open(model, "Grad-CAM")
     with evaluation(model):
         with _FeatureMaps(model, pixels, []) as maps:
-            points, logit, between = _one_logit(
-                model, pixels, resolve_target(model, pixels, target)
-            )
+            target = resolve_target(model, pixels, target, extra=extra)
+            points, logit, between = _one_logit(model, pixels, target, extra)
         values = maps.last(points, logit, between)
     for name, output in reversed(maps.of_modules):
         if any(tensor is values for tensor in _tensors(output)):
@@ -254,12 +253,12 @@ def last_spatial_layer(model, pixels, target=None) -> nn.Module:
     raise ValueError("no module returns the last feature map: a function does, behind the last one")
 
 
-def applicable(attributions, model, pixels, target=None):
+def applicable(attributions, model, pixels, target=None, *, extra=()):
     """(name, map) of each of {name: attribution} that means something for the model; of one that
     refuses (``NotApplicableError``) there is a warning instead."""
     for name, attribution in attributions.items():
         try:
-            yield name, attribution(model, pixels, target)
+            yield name, attribution(model, pixels, target, **({"extra": extra} if extra else {}))
         except NotApplicableError as refusal:
             warnings.warn(f"{name} is left out: {refusal}", stacklevel=2)
 

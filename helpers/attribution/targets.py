@@ -24,6 +24,7 @@ from helpers.evaluate import (
     at_least_float32,
     check_classes,
     check_extra,
+    check_model,
     check_pixels,
     checked_logits,
     evaluation,
@@ -220,6 +221,7 @@ def resolve_target(model, pixels, target, *, extra=(), batch_size=None) -> torch
         TypeError, ValueError: input that does not fit, or a target: no class of the model's, a
             tensor of another shape or dtype, a one-hot of another width, a soft label.
     """
+    check_model(model)
     check_pixels(model, pixels)
     check_extra(pixels, extra)
     n, asked = len(pixels), {"extra": extra, "batch_size": batch_size}

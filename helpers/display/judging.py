@@ -3,7 +3,7 @@
 import ipywidgets as widgets
 import matplotlib.pyplot as plt
 
-from helpers.attribution.targets import Score, explained
+from helpers.attribution.targets import Score, explained, resolve_target
 from helpers.benchmark.images import ImageSet
 from helpers.display.panel import MEANING, Panel, PictureRow, Subject, per_cent, plural
 from helpers.display.plotting import describe, named, show_pixels
@@ -62,13 +62,23 @@ def plot_hidden(model, pixels, maps, target, *, fill, using, share=0.1, alt=None
     map; over it what the network says, ✓ where ``using`` finds its label kept.
 
     Args:
-        pixels, fill: (N, C, H, W). maps: {name: (N, C, H, W)}. target: (N,) labels.
+        pixels, fill: (N, C, H, W). maps: {name: (N, C, H, W)}. target: a class, in any of the ways
+            to say one.
         using: (model, pixels, maps, target, fractions, fill) → the share of pictures that keep
             their label for each fraction of pixels hidden, the lowest first.
 
     Returns:
         (figure, axes), axes of shape (N, 1 + 2 × number of maps).
+
+    Raises:
+        TypeError: the target is a callable, which names no label.
     """
+    target = resolve_target(model, pixels, target)
+    if isinstance(target, Score):
+        raise TypeError(
+            "whether the network still says a label needs a class as target, found a callable: "
+            "explore_hiding shows what one makes of the output"
+        )
     columns = [(name, kept) for name in maps for kept in (True, False)]
     figure, axes = plt.subplots(
         len(pixels),

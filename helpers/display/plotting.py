@@ -38,6 +38,7 @@ COLORS = (
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 SCALES = ("map", "row", "figure")
 FEWEST, MOST = 8, 60  # words of an alt text
+READ_ALOUD = 4  # titles with decimals, or kinds of them; of more the ends are enough
 COLOURS_SAY = {
     "signed": "red raises the logit, blue lowers it, white is zero",
     "unsigned": "bright is large, dark is zero",
@@ -71,11 +72,30 @@ def _bundle(figure, include=None, exclude=None):
     over its panels, after it was described too, are read aloud with it."""
     over = [plain(ax.get_title()) for ax in figure.axes]
     over = [title for title in over if re.search(r"\d\.\d", title) and title not in figure.alt]
-    alt = figure.alt + (f" Over the panels: {', '.join(over)}." if over else "")
+    alt = figure.alt + (f" Over the panels: {_read_aloud(over)}." if over else "")
     data, metadata = {"text/plain": alt}, {"image/png": {"alt": alt}}
     if not _drawn_by_ipython(figure):
         data["image/png"] = _png(figure)
     return data, metadata
+
+
+def _read_aloud(titles):
+    """Titles with decimals as they stand; of many the smallest and the largest of their last
+    numbers, of each kind of title or, where there are many kinds, of all."""
+    if len(titles) <= READ_ALOUD:
+        return ", ".join(titles)
+    kinds = {}
+    for title in titles:
+        last = list(re.finditer(r"[-−]?\d+\.\d+", title))[-1]
+        kinds.setdefault(title[: last.start()].rstrip(": "), []).append(last[0])
+    if len(kinds) > READ_ALOUD:
+        kinds = {f"{len(titles)} numbers,": [n for each in kinds.values() for n in each]}
+    said = []
+    for kind, numbers in kinds.items():
+        numbers.sort(key=lambda text: float(text.replace("−", "-")))
+        ends = dict.fromkeys([numbers[0], numbers[-1]])
+        said.append(f"{kind} {' to '.join(ends)}".strip())
+    return ", ".join(said)
 
 
 def _drawn_by_ipython(figure):

@@ -1,7 +1,8 @@
 """Controls: maps that know nothing, or all, of what the network does, for the same pipeline as the
 methods.
 
-Each is called like an attribution, (model, pixels, target=None) → map of the shape of ``pixels``.
+Each is called like an attribution, (model, pixels, target=None, extra=()) → map of the shape of
+``pixels``.
 What a picture gets depends on the picture and the seed, never on the rest of the batch; the global
 random state and the model are left as they were.
 """
@@ -28,7 +29,7 @@ from helpers.evaluate import NotApplicableError, check_pixels, evaluation
 BLUR_SIGMA = 0.05  # of the shorter side
 
 
-def random_map(model, pixels, target=None, *, seed=0) -> torch.Tensor:
+def random_map(model, pixels, target=None, *, seed=0, extra=()) -> torch.Tensor:
     """Standard normal values that know neither network nor picture, signed.
 
     The generator starts from the seed and the picture's own values: other pictures get other
@@ -39,7 +40,7 @@ def random_map(model, pixels, target=None, *, seed=0) -> torch.Tensor:
     return torch.from_numpy(np.stack(fields)).to(pixels)
 
 
-def blurred_random_map(model, pixels, target=None, *, seed=0) -> torch.Tensor:
+def blurred_random_map(model, pixels, target=None, *, seed=0, extra=()) -> torch.Tensor:
     """``random_map`` under a Gaussian of σ = 0.05 × the shorter side (channels apart): as smooth as
     a map that looks good."""
     _check_pictures(model, pixels)
@@ -50,7 +51,7 @@ def blurred_random_map(model, pixels, target=None, *, seed=0) -> torch.Tensor:
     ).to(pixels)
 
 
-def sobel(model, pixels, target=None) -> torch.Tensor:
+def sobel(model, pixels, target=None, *, extra=()) -> torch.Tensor:
     """The size of the Sobel gradient of each channel, ≥ 0: edges of the picture, whatever the
     network."""
     from skimage import filters  # here, since it takes a while to import
@@ -64,7 +65,7 @@ def sobel(model, pixels, target=None) -> torch.Tensor:
     )
 
 
-def distance_from_mean(model, pixels, target=None) -> torch.Tensor:
+def distance_from_mean(model, pixels, target=None, *, extra=()) -> torch.Tensor:
     """|x − x̄|, x̄ the picture's mean colour, ≥ 0: the multiplier of Integrated Gradients without
     any gradient."""
     _check_pictures(model, pixels)
@@ -83,7 +84,7 @@ def oracle(mask):
             f"the mask must be bool of shape (N, 1, H, W), found {mask.dtype} {tuple(mask.shape)}"
         )
 
-    def oracle_map(model, pixels, target=None):
+    def oracle_map(model, pixels, target=None, *, extra=()):
         _check_pictures(model, pixels)
         if (len(mask), *mask.shape[2:]) != (len(pixels), *pixels.shape[2:]):
             raise ValueError(

@@ -4,8 +4,9 @@ seeds name it, it lies near the data, and another start gives another picture.""
 import torch
 from torch import nn
 
+from helpers.attribution.targets import Score, resolve_target
 from helpers.benchmark.models import load_model, training_seeds
-from helpers.evaluate import evaluation, logits_of, says
+from helpers.evaluate import evaluation, logits_of, noisy_points, says
 
 
 def judges(model, *, seed=0) -> list:
@@ -15,8 +16,16 @@ def judges(model, *, seed=0) -> list:
 
 
 def transfer(networks, pixels, target) -> torch.Tensor:
-    """(N,): the share of the networks that name ``target``, (N,) classes."""
-    named = [says(logits_of(network, pixels), target).float() for network in networks]
+    """(N,): the share of the networks that name ``target``: an int, a name, (N,) or one-hot.
+
+    Raises:
+        TypeError: None or a callable, which names no class.
+    """
+    with noisy_points():
+        found = None if target is None else resolve_target(networks[0], pixels, target)
+    if found is None or isinstance(found, Score):
+        raise TypeError(f"whether networks name it needs a class as target, found {target!r}")
+    named = [says(logits_of(network, pixels), found).float() for network in networks]
     return torch.stack(named).mean(0)
 
 

@@ -115,6 +115,11 @@ def explain_folder(
         raise TypeError("for a pool, give the model's name, or a function that makes it")
     choose(keep, KEEP, "reduction")
     choose(dtype, DTYPES, "dtype")
+    if isinstance(target, bool) or not isinstance(target, (int, str, type(None))):
+        raise TypeError(
+            "the target of a store is None, a class number or a class name, so that it can be "
+            f"written down, found {target!r}: explain(method, model, folder, targets) takes others"
+        )
     if not isinstance(model, torch.nn.Module):
         model, _ = _made(model)
     size = at_least_one(getattr(model, "input_size", 224) if size is None else size, "size")
@@ -160,6 +165,11 @@ def _write(maker, out, folder, key, start):
 @lru_cache(1)
 def _made(maker):
     """The model, and what tells its weights from others; once a process."""
+    if not isinstance(maker, str) and not callable(maker):
+        raise TypeError(
+            "the model must be a Classifier, a name for load_model, or a function that makes one, "
+            f"found {type(maker).__name__}"
+        )
     model = load_model(maker) if isinstance(maker, str) else maker()
     return model, _checksum(model)
 
@@ -190,8 +200,12 @@ def _written(model, root, folder, starts, workers=None):
                 of = ", ".join(names[numbers[i]] for i in rows)
                 error.add_note(f"met among {of}; the chunks that were finished are stored")
                 raise
-        root["maps"][where], root["probabilities"][where] = maps, shares
-        root["answers"][where] = answers  # last: it says that the chunk is whole
+        try:
+            root["maps"][where], root["probabilities"][where] = maps, shares
+            root["answers"][where] = answers  # last: it says that the chunk is whole
+        except OSError as error:  # no space, no right, no connection
+            error.add_note("the chunks that were finished are stored; the same command goes on")
+            raise
         yield len(numbers)
 
 
@@ -283,7 +297,7 @@ def _opened(out, about, shape, chunk):
                 name,
                 shape=size,
                 dtype=dtype,
-                chunks=(chunk, *size[1:]),
+                chunks=(min(chunk, size[0]), *size[1:]),  # one is held whole
                 fill_value=fill,
                 config=like,
             )
@@ -331,6 +345,13 @@ def _options(method, given):
         if not known:
             raise ValueError(f"{method.__name__} has no settings, found {name!r}")
         choose(name, known, f"setting of {method.__name__}")
+        try:
+            json.dumps(given[name])
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"a store's settings must be numbers, names or lists of them, so that they can be "
+                f"written down, found {name} = {given[name]!r}"
+            ) from error
     return known | given
 
 
@@ -364,30 +385,40 @@ def write_page(folder, out, n=6) -> str:
     local, root = _local(out), zarr.open_group(_store(out), mode="r")
     about, there = dict(root.attrs), np.flatnonzero(root["answers"][:] >= 0)
     settings = about["settings"]
+    signed = "red raises the logit, blue lowers it, white is zero"
+    colours = "bright is large, black is zero" if settings["keep"] == "unsigned" else signed
     cells = []
     for i in there[np.unique(np.linspace(0, len(there) - 1, min(n, len(there))).astype(int))]:
         picture = read_image(Path(folder).expanduser() / about["names"][i], settings["size"])
-        share = float(root["probabilities"][int(i)])
-        said = html.escape(f"{about['names'][i]}: {about['answers'][i]}, {share:.0%}")
+        name, answer = (html.escape(str(about[each][i])) for each in ("names", "answers"))
+        share = f"{float(root['probabilities'][int(i)]):.0%}"
         shown = picture.permute(1, 2, 0).numpy(), _coloured(root["maps"][int(i)], settings["keep"])
-        tags = "".join(
-            f'<img alt="{what} of {said}" src="data:image/png;base64,{_png(values)}">'
-            for what, values in zip(("picture", "map"), shown, strict=True)
+        alts = (
+            f"The picture {name}, which the network calls {answer} with {share}",
+            f"The {settings['method']} map of {name}: {colours}",
         )
-        cells.append(f"<figure>{tags}<figcaption>{said}</figcaption></figure>")
+        tags = "".join(
+            f'<img alt="{alt}" src="data:image/png;base64,{_png(values)}">'
+            for alt, values in zip(alts, shown, strict=True)
+        )
+        cells.append(f"<figure>{tags}<figcaption>{name}: {answer}, {share}</figcaption></figure>")
     lost = "".join(
         f"<li>{html.escape(name)}: {html.escape(why)}</li>"
         for name, why in about["unreadable"].items()
     )
-    colours = "bright is large" if settings["keep"] == "unsigned" else "red positive, blue negative"
     title = html.escape(f"{settings['method']} of {settings['model']}")
     text = (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
-        "<style>body{font-family:sans-serif;margin:2em}figure{display:inline-block;margin:0 1em "
-        "1em 0}img{width:224px;max-width:45%;margin-right:4px}</style>"
-        f"<h1>{title}</h1><p>{len(cells)} of {len(about['names'])} pictures; {colours}.</p>"
-        f"{''.join(cells)}"
-        f"<p>{html.escape(json.dumps(settings, ensure_ascii=False))}</p>"
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        "<style>body{font:1rem/1.5 sans-serif;max-width:90rem;margin:1.5rem auto;padding:0 1rem;"
+        "overflow-wrap:anywhere}main{display:grid;gap:1.5rem;grid-template-columns:repeat(auto-fill"
+        ",minmax(min(100%,24rem),1fr))}figure{margin:0}img{width:calc(50% - 4px);margin-right:4px;"
+        "image-rendering:pixelated}</style>"
+        f"<h1>{title}</h1><p>{len(cells)} of {len(about['names'])} pictures, each beside its map; "
+        "below, the class that the network names and its probability. "
+        f"{colours[0].upper()}{colours[1:]}; each map has its own scale, which ends at the 99th "
+        f"percentile of its size.</p><main>{''.join(cells)}</main>"
+        f"<h2>Settings</h2><p>{html.escape(json.dumps(settings, ensure_ascii=False))}</p>"
         + (f"<h2>Not read</h2><ul>{lost}</ul>" if lost else "")
     )
     where = str(local or out).rstrip("/").removesuffix(".zarr") + ".html"
@@ -466,7 +497,7 @@ def main(arguments=None):
                 pool=pool,
             )
         page = write_page(arguments.folder, arguments.out, at_least_one(arguments.show, "--show"))
-    except (ValueError, TypeError, OSError, ImportError) as error:
+    except (ValueError, TypeError, OSError, ImportError, RuntimeError, MemoryError) as error:
         parser.error("\n".join([str(error), *getattr(error, "__notes__", [])]))
     except KeyboardInterrupt:
         print("stopped; the same command goes on where it was", file=sys.stderr)

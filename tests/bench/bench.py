@@ -1,7 +1,7 @@
-"""Seconds for a map, peak memory, and how long a slider takes: writes the tables in
-tests/bench/results.md.
+"""Seconds for a map, peak memory, how long a slider takes, pictures a second over a data set, and
+what a second worker brings: writes the tables in tests/bench/results.md, and into docs/speed.md.
 
-    python tests/bench/bench.py                      # all of it, about 15 min on 2 cores
+    python tests/bench/bench.py                      # all of it, about 20 min on 2 cores
     python tests/bench/bench.py --only sliders       # these sections anew, the others left as they
     stand in the file
 
@@ -11,7 +11,9 @@ implementation must pay. All four are timed in turn, round after round, in one p
 the rounds. Memory is the peak of a process of its own for each method and n, the interpreter and
 libraries included. Weights do not matter for either, so the ImageNet networks keep their random
 ones. A slider is moved from Python, from the new value to the finished picture; the browser is not
-in it.
+in it. Over a data set the same pictures are explained in turn, in one process: one call a picture,
+by ``explain``, and by Captum in batches of the same size. Workers are processes of one thread each
+that have loaded the network before the clock starts: what is timed is computation alone.
 """
 
 import argparse
@@ -23,7 +25,7 @@ import sys
 import tempfile
 import time
 from contextlib import nullcontext
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from statistics import median
 
@@ -32,8 +34,10 @@ import torch
 import zarr
 from captum.attr import IntegratedGradients, NoiseTunnel, Saliency
 from PIL import Image
+from torch.utils.data import DataLoader, TensorDataset
 from tqdm import tqdm
 
+from helpers.attribution.gradients import saliency
 from helpers.attribution.integrated_gradients import integrated_gradients
 from helpers.attribution.smoothgrad import smoothgrad
 from helpers.benchmark.imagenet import import_torchvision
@@ -41,6 +45,8 @@ from helpers.benchmark.images import load_images, read_image
 from helpers.benchmark.models import scene_net
 from helpers.evaluate import default_batch_size
 from helpers.files import written_whole
+from helpers.studies.explain import explain
+from helpers.workers import completed, executor
 
 N, NOISE = 48, 0.15
 CHUNKS = (1, 2, 3, 4, 8, 16, 48)
@@ -55,6 +61,8 @@ TIME_HEAD = ("network", "method", "who", "s a map", "ratio to bare")
 MEMORY_LIMIT = 16 << 30  # bytes
 MOVES = 24  # of each kind, for each panel
 OUT = Path(__file__).with_name("results.md")
+PAGE = Path(__file__).parents[2] / "docs" / "speed.md"
+PAGE_PART = re.compile("(?<=<!-- bench -->\n).*(?=<!-- end of bench -->)", re.DOTALL)
 
 
 def build(name, size, device="cpu"):
@@ -360,6 +368,118 @@ def _jpegs(folder):
     return files
 
 
+SET_SAMPLES = 8  # SmoothGrad's, over a data set
+SETS = {"SqueezeNet 1.1": 24, "scenes": 192}  # network -> pictures
+
+
+def dataset_section(rounds):
+    """Pictures a second over a data set: one call a picture, ``explain``, Captum in batches."""
+    rows = []
+    for label, n in SETS.items():
+        network, pixels, _ = build(*NETWORKS[label])
+        data = torch.rand(n, *pixels.shape[1:]), torch.arange(n) % 10
+        at_once = default_batch_size(pixels)
+        smooth = partial(smoothgrad, n_samples=SET_SAMPLES, noise=NOISE)
+        captums = Saliency(network), NoiseTunnel(Saliency(network))
+        noisy = {"nt_samples": SET_SAMPLES, "stdevs": NOISE}
+        for title, method, theirs, more in (
+            ("gradient", saliency, captums[0], {}),
+            (f"SmoothGrad, n = {SET_SAMPLES}", smooth, captums[1], noisy),
+        ):
+            calls = {
+                "one call a picture": partial(_one_by_one, method, network, *data),
+                f"explain, default batch ({at_once})": partial(_explained, method, network, *data),
+            }
+            for chunk in (1, SET_SAMPLES) if more else (None,):
+                how = more | ({"nt_samples_batch_size": chunk} if chunk else {})
+                noted = f", samples at once {chunk}" if chunk else ""
+                calls[f"Captum, batches of {at_once}{noted}"] = partial(
+                    _captum_in_batches, theirs, *data, at_once, how
+                )
+            times = {who: [] for who in calls}
+            for _ in tqdm(range(rounds), desc=f"{label}, {title}"):
+                for who, call in calls.items():
+                    times[who].append(seconds(call, "cpu"))
+            base = times["one call a picture"]
+            for who, values in times.items():
+                ratio = median(b / v for v, b in zip(values, base, strict=True))
+                rows.append((label, title, who, f"{n / median(values):.1f}", f"{ratio:.2f}"))
+    head = ("network", "method", "who", "pictures a second", "times one call a picture")
+    return "\n".join(
+        [
+            f"{_where()}, float32, one process, medians of {rounds} interleaved rounds over "
+            f"{' and '.join(f'{n} pictures ({label})' for label, n in SETS.items())}. The ratio is "
+            "the median over rounds; larger is faster.",
+            "",
+            *_markdown(head, rows),
+        ]
+    )
+
+
+def _one_by_one(method, network, pixels, targets):
+    return [
+        method(network, one, target)
+        for one, target in zip(pixels.split(1), targets.split(1), strict=True)
+    ]
+
+
+def _explained(method, network, pixels, targets):
+    return list(explain(method, network, TensorDataset(pixels, targets), progress=False))
+
+
+def _captum_in_batches(method, pixels, targets, at_once, more):
+    loader = DataLoader(TensorDataset(pixels, targets), at_once)
+    return [
+        method.attribute(part.requires_grad_(), target=aim, abs=False, **more)
+        for part, aim in loader
+    ]
+
+
+PIECES, PIECE = 16, 8  # of work for the workers: so many, of so many pictures each
+WORKERS_ROUNDS = 5
+
+
+def workers_section(_):
+    """Seconds for the same maps by one worker of one thread and by two, in turn."""
+    with executor(1) as one, executor(2) as two:
+        for pool, n in ((one, 1), (two, 2)):
+            list(completed(pool, _piece, [(k,) for k in range(8 * n)]))  # each loads the network
+        times = [
+            [seconds(partial(_all_pieces, pool), "cpu") for pool in (one, two)]
+            for _ in tqdm(range(WORKERS_ROUNDS), desc="one worker, two workers")
+        ]
+    alone, together = (median(column) for column in zip(*times, strict=True))
+    gain = median(first / second for first, second in times)
+    rows = [("one", f"{alone:.2f}", "1.00"), ("two", f"{together:.2f}", f"{gain:.2f}")]
+    return "\n".join(
+        [
+            f"torch {torch.__version__} on {platform.machine()}, one thread a worker, processes of "
+            f"this machine; SmoothGrad, n = 25, of {PIECES * PIECE} scenes in {PIECES} pieces, "
+            f"computation only, medians of {WORKERS_ROUNDS} interleaved rounds. At least 1.7 is "
+            "expected of two cores that nobody else uses.",
+            "",
+            *_markdown(("workers", "s", "times one worker"), rows),
+        ]
+    )
+
+
+def _all_pieces(pool):
+    return list(completed(pool, _piece, [(k,) for k in range(PIECES)]))
+
+
+def _piece(number):
+    """A piece of work, in a worker's process; its time must lie in what it computes, so little
+    goes there and back."""
+    network, *_ = _scenes()
+    pixels = torch.rand(PIECE, 3, 64, 64, generator=torch.Generator().manual_seed(number))
+    return float(smoothgrad(network, pixels, 0, n_samples=25).abs().mean())
+
+
+@lru_cache(1)
+def _scenes():
+    return build(*NETWORKS["scenes"])
+
+
 def _markdown(head, rows):
     return [
         f"| {' | '.join(head)} |",
@@ -414,6 +534,8 @@ SECTIONS = {  # name -> (heading in results.md, rounds -> text)
     "sliders": ("Sliders", sliders_section),
     "gpu": ("On a GPU", gpu_section),
     "stages": ("Many pictures, stage by stage", stages_section),
+    "dataset": ("Many pictures, one process", dataset_section),
+    "workers": ("Many pictures, two workers", workers_section),
 }
 
 
@@ -428,12 +550,20 @@ def written(text):
 def composed(sections):
     """The results file of {heading: text}, in the order of SECTIONS; those never measured are left
     out."""
-    parts = [
-        f"### {heading}\n\n{sections[heading]}\n"
+    return "\n".join(["# Speed and memory\n\nWritten by `make bench`.\n", *_parts(sections, "###")])
+
+
+def published(sections, page):
+    """docs/speed.md with these sections between its marks."""
+    return PAGE_PART.sub(lambda _: "\n".join(_parts(sections, "##")), page)
+
+
+def _parts(sections, mark):
+    return [
+        f"{mark} {heading}\n\n{sections[heading]}\n"
         for heading, _ in SECTIONS.values()
         if heading in sections
     ]
-    return "\n".join(["# Speed and memory\n\nWritten by `make bench`.\n", *parts])
 
 
 def main():
@@ -459,10 +589,11 @@ def main():
         heading, measure = SECTIONS[name]
         sections[heading] = measure(arguments.rounds)
         print(f"### {heading}\n\n{sections[heading]}\n")
-        with written_whole(
-            OUT
-        ) as whole:  # after each, so that what is cut off keeps what it measured
-            whole.write_text(composed(sections), encoding="utf-8")
+        # after each, so that what is cut off keeps what it measured
+        page = published(sections, PAGE.read_text(encoding="utf-8"))
+        for path, text in ((OUT, composed(sections)), (PAGE, page)):
+            with written_whole(path) as whole:
+                whole.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -225,6 +225,8 @@ def test_in_a_browser_without_a_network_it_fits_a_phone_and_formulas_are_set(toy
         page.goto((site / f"{name}.html").as_uri())
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
     page.goto((site / "notebooks" / "first.html").as_uri())
+    wide = "[...document.querySelectorAll('div.cell_output img')].map(image => image.clientWidth)"
+    assert page.evaluate(wide) == [600, 600], "a figure's labels are not made smaller"
     page.wait_for_selector("mjx-container svg", timeout=60_000)
     assert not problems
     # Beside each hit the search shows some words of its page, which only a server hands out.

@@ -751,3 +751,23 @@ def test_numbers_written_over_panels_are_read_with_the_alt_text():
     _, metadata = figure._repr_mimebundle_()
     assert metadata["image/png"]["alt"].endswith("two others Over the panels: black: 0.19.")
     plt.close(figure)
+
+
+@pytest.mark.parametrize(
+    ("titles", "said"),
+    [
+        (
+            ["black: 0.19", "white: 0.62", "black: 0.07", "white: 0.62", "mean\n−0.1", "mean: 0.3"],
+            "black 0.07 to 0.19, white 0.62, mean −0.1 to 0.3",
+        ),
+        ([f"α = {i / 8}\nlogit {i - 2.5}" for i in range(8)], "8 numbers, -2.5 to 4.5"),
+        ([f"{i}.5" for i in range(5)], "0.5 to 4.5"),
+    ],
+)
+def test_of_many_numbers_over_panels_the_ends_are_read(titles, said):
+    figure, axes = plt.subplots(1, len(titles))
+    describe(figure, "Panels that compare one thing with two or three others")
+    for ax, title in zip(axes, titles, strict=True):
+        ax.set_title(title)
+    assert figure._repr_mimebundle_()[0]["text/plain"].endswith(f" Over the panels: {said}.")
+    plt.close(figure)

@@ -38,14 +38,13 @@ def folded_share(notebook) -> float:
 
 
 def printed(notebook) -> int:
-    """Decimals that the page shows as text; alt texts are not printed."""
+    """Decimals that the page shows as text or reads aloud, as a figure's alt text."""
     found = 0
     for cell in code_cells(notebook):
         for output in cell.outputs:
             data = output.get("data", {})
-            if "image/png" not in data:
-                text = "".join(output.get("text", "")) + "".join(data.get("text/plain", ""))
-                found += len(re.findall(r"\d+\.\d+", text))
+            text = "".join(output.get("text", "")) + "".join(data.get("text/plain", ""))
+            found += len(re.findall(r"\d+\.\d+", text))
     return found
 
 

@@ -13,8 +13,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    TensorDataset,
+)
+from torch.utils.data.distributed import DistributedSampler
 
 from helpers import explain
 from helpers.attribution.gradients import reduce_channels, saliency
@@ -24,7 +32,7 @@ from helpers.attribution.integrated_gradients import (
     integrated_gradients,
 )
 from helpers.attribution.smoothgrad import smoothgrad
-from helpers.attribution.targets import Score, probability
+from helpers.attribution.targets import Score, logit, probability
 from helpers.benchmark.images import ImageSet, load_images, read_image
 from helpers.benchmark.models import load_model
 from helpers.evaluate import logits_of, probabilities
@@ -99,6 +107,7 @@ TARGETS = {
     "tensor": (torch.tensor([0, 1, 2, 1, 0]), [0, 1, 2, 1, 0]),
     "array": (np.array([0, 1, 2, 1, 0]), [0, 1, 2, 1, 0]),
     "list": ([0, 1, 2, 1, 0], [0, 1, 2, 1, 0]),
+    "tuple": ((0, 1, 2, 1, 0), [0, 1, 2, 1, 0]),
     "one-hot": (torch.eye(3)[[0, 1, 2, 1, 0]], [0, 1, 2, 1, 0]),
     "one-hot array": (np.eye(3)[[0, 1, 2, 1, 0]], [0, 1, 2, 1, 0]),
     "callable": (lambda logits: logits[:, 1], [1] * N),
@@ -131,6 +140,127 @@ def test_the_targets_that_a_data_set_gives_count_unless_others_are_said(inputs):
         torch.testing.assert_close(found(saliency, model, data, 1), of_class(inputs, [1] * N))
 
 
+def gated(x, gate, shift):
+    """As ``model``, each logit times a gate of its own, (N, 3), and shifted: the shift has no part
+    in ∂/∂x = 3 k gate_k x²."""
+    return model(x) * gate + shift[:, None]
+
+
+GATE = torch.rand(N, 3, generator=torch.Generator().manual_seed(1)) + 0.5
+SHIFT = torch.arange(float(N))
+CLASSES = [0, 1, 2, 1, 0]
+
+
+def of_gated(inputs, classes):
+    return of_class(inputs, classes) * GATE[torch.arange(N), classes].reshape(-1, 1, 1)
+
+
+FURTHER = {
+    "tensors": lambda x: (x, (GATE, SHIFT)),
+    "arrays": lambda x: (x, [GATE.numpy(), SHIFT.numpy()]),
+    "beside a flow": lambda x: (Flow(list(x)), (GATE, SHIFT)),
+    "beside a loader": lambda x: (DataLoader(TensorDataset(x), 2), (GATE, SHIFT.numpy())),
+    "from a data set": lambda x: (TensorDataset(x, torch.zeros(N).long(), GATE, SHIFT), ()),
+    "from a loader": lambda x: (
+        DataLoader(TensorDataset(x, torch.zeros(N).long(), GATE, SHIFT), 3),
+        (),
+    ),
+    "from a flow": lambda x: (
+        Flow([(a, 0, b.numpy(), float(c)) for a, b, c in zip(x, GATE, SHIFT, strict=True)]),
+        (),
+    ),
+    "instead of a data set's": lambda x: (
+        TensorDataset(x, torch.zeros(N).long(), -GATE, SHIFT),
+        (GATE, SHIFT),
+    ),
+}
+
+
+@pytest.mark.parametrize("give", FURTHER.values(), ids=FURTHER)
+@pytest.mark.parametrize("batch_size", [None, 2])
+def test_further_arguments_go_along_a_row_an_input(give, batch_size, inputs):
+    data, extra = give(inputs)
+    more = {"extra": extra, "batch_size": batch_size}
+    maps = found(saliency, gated, data, torch.tensor(CLASSES), **more)
+    torch.testing.assert_close(maps, of_gated(inputs, CLASSES))
+    predicted = gated(inputs, GATE, SHIFT).argmax(1).tolist()
+    maps = found(partial(smoothgrad, n_samples=2, noise=0.0), gated, data, logit(), **more)
+    torch.testing.assert_close(maps, of_gated(inputs, predicted))
+
+
+def test_the_targets_of_a_data_set_count_beside_its_further_arguments(inputs):
+    data = TensorDataset(inputs, torch.tensor(CLASSES), GATE, SHIFT)
+    torch.testing.assert_close(found(saliency, gated, data), of_gated(inputs, CLASSES))
+
+
+def test_of_further_arguments_on_disk_only_a_batch_is_read(inputs, tmp_path):
+    read = []
+
+    class OnDisk(np.memmap):
+        def __getitem__(self, which):
+            read.append(which)
+            return super().__getitem__(which)
+
+    gate = OnDisk(tmp_path / "gate", "f4", "w+", shape=(N, 3))
+    gate[:] = GATE.numpy()
+    read.clear()
+    given = {"extra": (gate, SHIFT), "batch_size": 2, "progress": False}
+    maps = explain(saliency, gated, inputs, 1, **given)
+    for _ in range(3):
+        next(maps)
+    assert read == [[0, 1], [2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("data", "extra", "error", "message"),
+    [
+        (torch.ones(5, 2, 3), GATE, TypeError, r"a tuple of further arguments, .* found Tensor"),
+        (torch.ones(5, 2, 3), (1.0,), TypeError, r"extra\[0\] .* found float; .* a lambda"),
+        (torch.ones(5, 2, 3), (GATE, SHIFT[0]), TypeError, r"extra\[1\] .* found one number"),
+        (torch.ones(4, 2, 3), (GATE, SHIFT), ValueError, "for each of the 4 inputs, found 5"),
+        (Flow(list(torch.ones(4, 2, 3))), (GATE, SHIFT), ValueError, "5 rows of extra, .* gave 4"),
+        (Flow(list(torch.ones(7, 2, 3))), (GATE, SHIFT), ValueError, "5 rows of extra, .* gave 6"),
+        (
+            Flow([(torch.ones(2, 3), 0, "a", 1.0)]),
+            (),
+            TypeError,
+            r"extra\[0\] must be a torch.Tensor, found (tuple|list)",
+        ),
+    ],
+)
+def test_further_arguments_that_do_not_fit_are_an_error(data, extra, error, message):
+    with pytest.raises(error, match=message):
+        list(explain(saliency, gated, data, 0, extra=extra, batch_size=2, progress=False))
+
+
+def test_items_that_the_model_has_no_use_for_are_named(inputs):
+    data = TensorDataset(inputs, torch.tensor(CLASSES), GATE)
+    with pytest.raises(TypeError, match="takes 1 positional argument but 2 were given") as caught:
+        list(explain(saliency, model, data, progress=False))
+    assert "gives 1 items behind the target, which the model is given" in caught.value.__notes__[1]
+    own = lambda model, pixels, target: pixels  # noqa: E731
+    with pytest.raises(TypeError, match="unexpected keyword argument 'extra'"):
+        list(explain(own, model, data, progress=False))
+
+
+def test_a_flow_without_end_is_explained_as_it_comes(inputs):
+    class Endless(IterableDataset):
+        def __iter__(self):
+            while True:
+                yield inputs[0]
+
+    maps = explain(saliency, model, Endless(), 1, batch_size=2, progress=False)
+    assert [next(maps)[0] for _ in range(7)] == list(range(7))
+
+
+def test_a_loader_whose_data_set_makes_the_batches(inputs):
+    batches = Items([(inputs[:2], torch.tensor([0, 1])), (inputs[2:], torch.tensor([2, 1, 0]))])
+    loader = DataLoader(batches, batch_size=None)
+    torch.testing.assert_close(found(saliency, model, loader), of_class(inputs, CLASSES))
+    maps = found(saliency, model, loader, torch.ones(N).long())
+    torch.testing.assert_close(maps, of_class(inputs, [1] * N))
+
+
 def test_the_labels_of_an_image_set_are_explained_where_they_are_asked_for():
     network, images = load_model("scenes"), load_images("scenes", 3)
     wrong = {"shape": (logits_of(network, images.pixels).argmax(1) + 1) % 10}
@@ -145,6 +275,7 @@ def test_the_labels_of_an_image_set_are_explained_where_they_are_asked_for():
     names = [network.classes[k] for k in wrong["shape"]]
     pairs = Items(list(zip(images.pixels, names, strict=True)))
     torch.testing.assert_close(found(saliency, network, pairs), by_label)
+    torch.testing.assert_close(found(saliency, network, images, names), by_label)
     with pytest.raises(ValueError, match=r"no labels of 'shape', .* there are: none"):
         explain(saliency, network, images.pixels, "labels")
     wrong["shape"][1] = -1
@@ -190,9 +321,10 @@ def test_the_bar_is_silent_when_told(inputs, capsys):
     assert capsys.readouterr().err == ""
 
 
-class Data(nn.Module):
-    def forward(self, x):
-        return model(x)
+def sampled(sampler, drop=False):
+    """A loader whose batches a sampler of the user's own makes up."""
+    data = TensorDataset(torch.ones(5, 2, 3))
+    return DataLoader(data, batch_sampler=BatchSampler(sampler(data), 2, drop))
 
 
 @pytest.mark.parametrize(
@@ -209,6 +341,15 @@ class Data(nn.Module):
         (np.ones((3, 2), "u1"), None, TypeError, r"found uint8: for bytes, pixels\.astype"),
         (torch.ones(0, 2), None, ValueError, "at least one input"),
         (np.ones((0, 2)), None, ValueError, "at least one input"),
+        (torch.tensor(1.0), None, ValueError, r"at least one input, found shape \(\)"),
+        (np.array(1.0), None, ValueError, r"at least one input, found shape \(\)"),
+        (
+            DataLoader(TensorDataset(torch.ones(5, 2, 3), torch.zeros(5).long()), batch_size=None),
+            None,
+            TypeError,
+            "gives one input at a time, with a target that is no batch",
+        ),
+        (Dataset(), None, TypeError, r"does not say how many inputs it has \(__len__\)"),
         (Items([]), None, ValueError, "the data set is empty"),
         (Flow([]), None, ValueError, "the data set is empty"),
         ("no/such/folder", None, FileNotFoundError, "no folder no/such/folder"),
@@ -217,8 +358,8 @@ class Data(nn.Module):
         (torch.ones(5, 2, 3), ["a", object()], TypeError, r"integers \(N,\) or one-hot"),
         (Flow(list(torch.ones(5, 2, 3))), [0] * 3, ValueError, "3 targets, and the data gave 5"),
         (Flow(list(torch.ones(5, 2, 3))), [0] * 9, ValueError, "9 targets, and the data gave 5"),
-        (Items(["a"]), None, TypeError, r"a pair \(input, target\), found str"),
-        (Items([(torch.ones(2), 1, 2)]), None, TypeError, "found 3 items"),
+        (Items(["a"]), None, TypeError, r"or \(input, target, \*extra\), found str"),
+        (Items([()]), None, TypeError, r"or \(input, target, \*extra\), found tuple"),
         (Items([torch.ones(2), torch.ones(3)]), None, TypeError, "tensors of one shape"),
         (Items([(torch.ones(2, 3), 0.5)]), None, TypeError, "must hold integer classes"),
         (Items([(torch.ones(2, 3), "a")]), None, TypeError, "only a Classifier knows"),
@@ -226,13 +367,21 @@ class Data(nn.Module):
             DataLoader(TensorDataset(torch.ones(5, 2, 3)), 2, shuffle=True),
             None,
             ValueError,
-            "a loader that shuffles has no order",
+            "a loader that shuffles, or gives a share, has no order",
         ),
         (
             DataLoader(TensorDataset(torch.ones(5, 2, 3)), 2, drop_last=True),
             None,
             ValueError,
             "leaves out the last 1 of 5 inputs",
+        ),
+        (sampled(RandomSampler), None, ValueError, "a loader that shuffles"),
+        (sampled(SequentialSampler, drop=True), None, ValueError, "leaves out the last 1 of 5"),
+        (
+            sampled(partial(DistributedSampler, num_replicas=2, rank=0)),
+            None,
+            ValueError,
+            "shuffles, or gives a share",
         ),
     ],
 )
@@ -245,6 +394,29 @@ def test_what_is_known_at_the_call_is_said_at_the_call(inputs):
     for arguments in ((None, model, inputs), (saliency, model, inputs, [1]), (saliency, model, 5)):
         with pytest.raises((TypeError, ValueError)):
             explain(*arguments)
+    with pytest.raises(TypeError, match=r"found 'resnet50': load_model\('resnet50'\) makes one"):
+        explain(saliency, "resnet50", inputs)
+
+
+def test_a_column_of_a_table_and_targets_that_are_not_read(inputs):
+    pandas = pytest.importorskip("pandas")
+    maps = found(saliency, model, inputs, pandas.Series([0, 1, 2, 1, 0]))
+    torch.testing.assert_close(maps, of_class(inputs, [0, 1, 2, 1, 0]))
+    boxes = Items([(each, {"boxes": torch.ones(4)}) for each in inputs])  # as of a detection set
+    torch.testing.assert_close(found(saliency, model, boxes, 1), of_class(inputs, [1] * N))
+
+
+def test_what_a_data_set_raises_says_how_far_it_came(inputs):
+    class Gone(Items):
+        def __getitem__(self, i):
+            if i == 3:
+                raise OSError("file 3 is gone")
+            return self.items[i]
+
+    maps = explain(saliency, model, Gone(list(inputs)), batch_size=2, progress=False)
+    with pytest.raises(OSError, match="file 3 is gone") as caught:
+        list(maps)
+    assert caught.value.__notes__ == ["met behind the first 2 inputs of the data"]
 
 
 def test_an_error_says_which_inputs_and_what_came_before_is_with_the_caller(inputs):
@@ -364,6 +536,15 @@ def test_a_store_holds_the_maps_the_names_the_answers_and_the_settings(whole, ne
         assert root["probabilities"][i] == pytest.approx(float(probabilities(logits).max()), 1e-4)
 
 
+def test_a_chunk_is_no_larger_than_the_folder_and_a_model_is_one(network, folder, tmp_path):
+    zarr = pytest.importorskip("zarr")
+    settings = SETTINGS | {"chunk": 10**9}
+    explain_folder(network, folder, tmp_path / "o.zarr", **settings)
+    assert zarr.open_group(tmp_path / "o.zarr", mode="r")["maps"].chunks == (9, 64, 64)
+    with pytest.raises(TypeError, match="or a function that makes one, found NoneType"):
+        explain_folder(None, folder, tmp_path / "o.zarr", **SETTINGS)
+
+
 class Stopped(BaseException):
     pass
 
@@ -479,11 +660,19 @@ def test_whole_maps_in_half_precision_on_another_file_system(network, folder):
         ({"keep": "all"}, "unknown reduction 'all'"),
         ({"dtype": "int8"}, "unknown dtype 'int8'"),
         ({"chunk": 0}, "chunk must be at least 1"),
+        ({"options": {"seed": {1, 2}}}, r"can be written down, found seed = \{1, 2\}"),
     ],
 )
 def test_an_unfit_argument_writes_nothing(bad, message, network, folder, tmp_path):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         explain_folder(network, folder, tmp_path / "o.zarr", **(SETTINGS | bad))
+    assert not (tmp_path / "o.zarr").exists()
+
+
+@pytest.mark.parametrize("target", [lambda logits: logits[:, 0], torch.tensor([1]), 1.5, True])
+def test_a_target_that_cannot_be_written_down_is_an_error(target, network, folder, tmp_path):
+    with pytest.raises(TypeError, match=r"a class number or a class name.*explain\(method, model"):
+        explain_folder(network, folder, tmp_path / "o.zarr", **SETTINGS, target=target)
     assert not (tmp_path / "o.zarr").exists()
 
 
@@ -500,7 +689,12 @@ def test_the_command_writes_store_and_page_and_lists_what_it_could_not_read(
     assert tree(out) == tree(whole)
     page = (tmp_path / "maps.html").read_text(encoding="utf-8")
     assert page.count("<figure>") == 6 and page.count("data:image/png") == 12
-    assert len(re.findall(r'alt="(?:picture|map) of \w+/\d\.png: \w+, \d+%"', page)) == 12
+    alts = re.findall(r'alt="([^"]*)"', page)
+    named = r"The picture \w+/\d\.png, which the network calls \w+ with \d+%"
+    assert len(alts) == 12 and all(re.fullmatch(named, alt) for alt in alts[::2])
+    colours = r"The smoothgrad map of \w+/\d\.png: red raises the logit, .* white is zero"
+    assert all(re.fullmatch(colours, alt) for alt in alts[1::2])
+    assert "<p>6 of 9 pictures" in page and "Red raises the logit, blue lowers it" in page
     assert "<li>zero.jpg: empty file</li>" in page
     before = page
     assert main(arguments) == 0  # the same again
@@ -517,13 +711,36 @@ def test_the_command_writes_store_and_page_and_lists_what_it_could_not_read(
         (["scenes", "PICTURES", "--target", "77"], "class 77 is out of range"),
         (["scenes", "PICTURES", "--method", "x"], "unknown method 'x'"),
         (["digits", "PICTURES"], "digits takes pictures of shape"),
+        (["scenes", "PICTURES", "--size", "7"], "output size is too small"),
     ],
 )
 def test_the_command_says_what_was_wrong(arguments, message, folder, tmp_path, capsys):
     arguments = [str(folder) if each == "PICTURES" else each for each in arguments]
     with pytest.raises(SystemExit) as end, warnings.catch_warnings(action="ignore"):
         main([*arguments, "--workers", "1", "--out", str(tmp_path / "o.zarr")])
-    assert end.value.code == 2 and message in capsys.readouterr().err
+    assert end.value.code == 2 and message.lower() in capsys.readouterr().err.lower()
+
+
+def test_a_full_disk_is_one_error_and_what_was_finished_is_kept(
+    folder, tmp_path, capsys, monkeypatch, whole
+):
+    zarr = pytest.importorskip("zarr")
+    out, real, calls = tmp_path / "o.zarr", zarr.Array.__setitem__, []
+
+    def full(*args):
+        calls.append(args)
+        if len(calls) > 5:  # in the second chunk
+            raise OSError(28, "No space left on device")
+        real(*args)
+
+    arguments = ["scenes", str(folder), "--out", str(out), "--set", "n_samples=3", "--chunk", "2"]
+    arguments += ["--workers", "1"]
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as end:
+        patch.setattr(zarr.Array, "__setitem__", full)
+        main(arguments)
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and "No space left on device\nthe chunks that were finished" in said
+    assert main(arguments) == 0 and tree(out) == tree(whole)
 
 
 def test_an_interrupt_says_how_to_go_on(folder, tmp_path, capsys, monkeypatch):

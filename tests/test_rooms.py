@@ -28,7 +28,7 @@ FLOORS = (
 LINES = {
     "attribution": 2560,
     "benchmark": 2930,
-    "measures": 1500,
+    "measures": 1520,
     "studies": 3700,
     "display": 3750,
     "course": 7800,

@@ -86,13 +86,14 @@ class Session:
         """
         answer, arrays, told = Answer(), {}, []
         for number, (kind, value) in enumerate(arguments):
-            if kind in ("tensor", "array"):
+            if kind == "tensor":
                 arrays[str(number)] = np.ascontiguousarray(value)
                 value = str(number)
-            told.append((kind, self.facts if kind == "model" else value))
+            told.append((kind, value))
         self._during = function
         request = {
             "call": function,
+            "facts": self.facts,
             "arguments": told,
             "permits": None if permits is None else list(permits),
             "instead": instead or {},

@@ -51,12 +51,12 @@ class NoSandbox:
     def call(self, function, values, permits, instead=None):
         self.answer, arrays, told = Answer(), {}, []
         for number, (kind, value) in enumerate(values):
-            if kind in ("tensor", "array"):
+            if kind == "tensor":
                 arrays[str(number)] = np.ascontiguousarray(value)
                 value = str(number)
-            told.append((kind, self.facts if kind == "model" else value))
+            told.append((kind, value))
         request = {"call": function, "arguments": told, "permits": permits, "seconds": 10}
-        request["instead"] = instead or {}
+        request |= {"instead": instead or {}, "facts": self.facts}
         message, returned = call(self, SimpleNamespace(namespace=self.namespace), request, arrays)
         self.answer.problem = message.get("raised")
         self.answer.changed = message.get("changed")

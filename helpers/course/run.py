@@ -69,13 +69,7 @@ def run(notebooks, out, parameters=None, *, timeout=None, frames=None, jobs=None
             try:
                 results[path] = done.result()
             except Exception as failure:  # the process itself died
-                error = f"{type(failure).__name__}: {failure}"
-                results[path] = {
-                    "name": name_of(path),
-                    "path": None,
-                    "seconds": 0.0,
-                    "error": error,
-                }
+                results[path] = _result(path, None, 0.0, f"{type(failure).__name__}: {failure}")
     return [results[path] for path in notebooks]
 
 
@@ -94,8 +88,7 @@ def _execute(path, target, parameters, timeout, frames):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # papermill and nbformat on their own deprecations
         try:
-            # From the notebook's own folder, as Jupyter would, so that its relative paths mean the
-            # same.
+            # From its own folder, as Jupyter would, so that its relative paths mean the same.
             papermill.execute_notebook(
                 str(path.resolve()),
                 str(target),
@@ -114,12 +107,11 @@ def _execute(path, target, parameters, timeout, frames):
         written = target.is_file()
         if written:
             _save(tidy(nbformat.read(target, as_version=4)), target)
-    return {
-        "name": name_of(path),
-        "path": target if written else None,
-        "seconds": time.monotonic() - start,
-        "error": error,
-    }
+    return _result(path, target if written else None, time.monotonic() - start, error)
+
+
+def _result(path, written, seconds, error):
+    return {"name": name_of(path), "path": written, "seconds": seconds, "error": error}
 
 
 def tidy(notebook):
@@ -238,9 +230,9 @@ def main(arguments=None):
     missing = [str(path) for path in notebooks if not path.is_file()]
     if missing or not notebooks:
         parser.error(f"no such notebook: {', '.join(missing) or home}")
-    images = _images(arguments.images) if arguments.images else None
-    chosen = {"MODEL": arguments.model or None, "IMAGES": images, "SEED": arguments.seed}
-    parameters = {name: value for name, value in chosen.items() if value is not None}
+    images = arguments.images and _images(arguments.images)
+    chosen = {"MODEL": arguments.model, "IMAGES": images, "SEED": arguments.seed}
+    parameters = {name: value for name, value in chosen.items() if value not in (None, "")}
     if arguments.in_place and parameters:
         parser.error(
             "--in-place refreshes what is committed, which is the shipped configuration: leave the "
@@ -250,8 +242,11 @@ def main(arguments=None):
     if arguments.in_place:
         results, first = _refresh(notebooks, picture=arguments.all), None
     else:
+        from helpers.course.site import build
+
         results = run(notebooks, arguments.out / "notebooks", parameters, frames=True)
-        first = _site(arguments.out, results, parameters)
+        said = ", ".join(f"{name} = {value!r}" for name, value in parameters.items())
+        first = build(arguments.out, results, note=f"Executed with {said}." if said else "")
     failed = [result for result in results if result["error"]]
     for result in results:
         state = "FAILED" if result["error"] else "ok"
@@ -276,10 +271,3 @@ def _refresh(notebooks, *, picture):
             if picture:
                 write_overview()
     return results
-
-
-def _site(out, results, parameters):
-    from helpers.course.site import build
-
-    said = ", ".join(f"{name} = {value!r}" for name, value in parameters.items())
-    return build(out, results, note=f"Executed with {said}." if said else "")

@@ -14,6 +14,7 @@ SMALL = {"N_MEASURED": 8, "N_LIVE": 3, "N_PICTURES": 3, "N_SAMPLES": 20}
 """What the grading profile makes of a notebook's sizes; any other N_… is at most ``OTHER``."""
 OTHER = 12
 MOST_PARSED = 2**17  # characters of a notebook, an eighth of them in one cell
+_BINDING = ast.Assign | ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef
 _MAGIC, _WORD = re.compile(r"(?<![^\n])[ \t]*[%!?].*"), re.compile(r"[^\W\d]\w*")
 
 
@@ -33,9 +34,11 @@ class Repaired:
 
 def is_solution(cell) -> bool:
     """Whether a cell of a source notebook is the student's to fill in."""
-    return bool(
-        (cell.metadata.get("nbgrader") or {}).get("solution")
-    ) or "solution" in cell.metadata.get("tags", [])
+    return bool(_nbgrader(cell).get("solution")) or "solution" in cell.metadata.get("tags", [])
+
+
+def _nbgrader(cell):
+    return cell.metadata.get("nbgrader") or {}
 
 
 def is_locked(cell) -> bool:
@@ -70,25 +73,19 @@ def repair(submission, source, *, seed) -> Repaired:
     result, wanted = Repaired([], remarks=remarks), set()
 
     def add(kind, source_text, name, of, attachments=(), differs=True):
-        result.cells.append(
-            {
-                "id": name,
-                "kind": kind,
-                "source": source_text,
-                "of": of,
-                "attachments": dict(attachments),
-                "theirs": differs,
-            }
-        )
+        told = {"id": name, "kind": kind, "source": source_text, "of": of}
+        result.cells.append(told | {"attachments": dict(attachments), "theirs": differs})
+        if kind != "code":
+            return
         ours = known.get(name)
-        if kind == "code" and (
-            ours is None or source_text != ours.source or _marked(ours) or name == "bootstrap"
-        ):
+        by_hand = ours is not None and bool(_nbgrader(ours).get("grade"))
+        always = name == "bootstrap" or (ours is not None and is_solution(ours))
+        if ours is None or source_text != ours.source or by_hand or always:
             wanted.add(name)
-        if kind == "code" and (name == "bootstrap" or (ours is not None and is_solution(ours))):
+        if always:
             result.for_marks.add(name)
-            if not (ours is not None and _by_hand(ours)):
-                result.for_tasks.add(name)
+        if always and not by_hand:
+            result.for_tasks.add(name)
 
     def add_own(after):
         for number, cell in enumerate(own.get(after, [])):
@@ -172,15 +169,6 @@ def _plain(source):
     return "\n".join(line.rstrip() for line in source.strip().splitlines())
 
 
-def _by_hand(cell):
-    return bool((cell.metadata.get("nbgrader") or {}).get("grade"))
-
-
-def _marked(cell):
-    """Whether points depend on a cell of a source notebook."""
-    return is_solution(cell) or _by_hand(cell)
-
-
 def needed(cells, wanted) -> set[str]:
     """The ids of the code cells to execute for the ``wanted`` ones: theirs, and those of earlier
     cells that bind what they use.
@@ -217,28 +205,19 @@ def _names(source):
         if isinstance(statement, ast.ImportFrom) and statement.names[0].name == "*":
             raise ValueError("it may bind any name")
         table = symtable.symtable(ast.unparse(statement), "cell", "exec")
-        binds = {
-            name.get_name()
-            for name in table.get_symbols()
-            if name.is_assigned() or name.is_imported()
-        }
-        uses, tables = (
-            {name.get_name() for name in table.get_symbols() if name.is_referenced()},
-            list(table.get_children()),
-        )
+        names, tables = table.get_symbols(), list(table.get_children())
+        binds = {name.get_name() for name in names if name.is_assigned() or name.is_imported()}
+        uses = {name.get_name() for name in names if name.is_referenced()}
         for inner in tables:
             tables += inner.get_children()
             uses |= {name.get_name() for name in inner.get_symbols() if name.is_global()}
         if isinstance(statement, ast.AugAssign):
             uses |= binds
-        loops = [node.target for node in ast.walk(statement) if isinstance(node, ast.For)]
-        uses -= {
-            name.id for target in loops for name in ast.walk(target) if isinstance(name, ast.Name)
-        }
+        for loop in ast.walk(statement):
+            if isinstance(loop, ast.For):
+                uses -= {name.id for name in ast.walk(loop.target) if isinstance(name, ast.Name)}
         bound, used = bound | binds, used | uses - certain
-        if isinstance(
-            statement, ast.Assign | ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef
-        ):
+        if isinstance(statement, _BINDING):
             certain |= binds
     return bound, certain, used
 
@@ -246,16 +225,6 @@ def _names(source):
 def profile(parameters, seed) -> str:
     """The parameters cell with another seed and small sizes."""
     lines = [parameters, "", f"SEED = {seed}  # from here: the grading profile"]
-    for node in ast.parse(parameters).body:
-        name = (
-            node.targets[0].id
-            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
-            else ""
-        )
-        if (
-            re.match(r"N_", name)
-            and isinstance(node.value, ast.Constant)
-            and isinstance(node.value.value, int)
-        ):
-            lines.append(f"{name} = {min(node.value.value, SMALL.get(name, OTHER))}")
+    for name, size in re.findall(r"(?m)^(N_\w+) = ([\d_]+) *(?:#.*)?$", parameters):
+        lines.append(f"{name} = {min(int(size), SMALL.get(name, OTHER))}")
     return "\n".join(lines)

@@ -27,7 +27,6 @@ from helpers.course.grading.tasks import (
     tasks_in,
     wrong,
 )
-from helpers.measures.faithfulness import retained_accuracy
 from helpers.measures.quality import correlation, rank_correlation
 
 ASKED = ("midpoint", "left", "right", "trapezoid", "gauss_legendre")  # the rules of my_nodes
@@ -274,10 +273,8 @@ _FRACTIONS = [0.0, 0.5, 0.75, 0.875, 1.0]  # of 64 × 64 pixels: whole numbers o
 
 @remembered
 def _retained(given, pixels, maps, target, fill, fractions=_FRACTIONS):
-    kept = retained_accuracy(
-        given.network, pixels.double(), maps.double(), fractions, fill=fill.double(), target=target
-    )
-    return kept.double().mean(0)
+    doubles = pixels.double(), maps.double()
+    return _kept(given.network, *doubles, target, fractions, fill.double())
 
 
 @task("ig_4_hiding", 25, _REDUCE, _kept)

@@ -9,7 +9,7 @@ import base64
 import io
 import re
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from itertools import zip_longest
 
 import ipywidgets
@@ -127,17 +127,13 @@ class Cells:
         text = _Text()
         self._outputs.clear()
         self._shell.shown.clear()
-        before = sys.stdout, sys.stderr
-        sys.stdout = sys.stderr = text
         try:
-            with self._clock(self._seconds):
+            with redirect_stdout(text), redirect_stderr(text), self._clock(self._seconds):
                 action()
         except self._out_of_time:
             self._shell.shown.append(TimeoutError())
         except BaseException as error:
             self._shell.shown.append(error)
-        finally:
-            sys.stdout, sys.stderr = before
         pictures, left_out, size = [], 0, 0
         for output in self._outputs:
             data = output["data"] if isinstance(output, dict) else output.data

@@ -124,27 +124,24 @@ def recognised(submission, source) -> list[str | None]:
     known = {cell.id: cell for cell in source.cells}
     found = [next((name for name in cell.names if name in known), None) for cell in submission]
 
-    def claim(marks_of_ours, marks_of_theirs):
-        """Cells that nobody claimed yet and that share a mark become one, in order."""
-        free = [(name, marks_of_ours(ours)) for name, ours in known.items() if name not in found]
+    def claim(marks, ours):
+        """Cells that nobody claimed yet and that share a mark become one, in order; ``marks`` of a
+        cell's kind, source and tags."""
+        free = {
+            name: marks(cell.cell_type, cell.source, cell.metadata.get("tags", []))
+            for name, cell in ours.items()
+            if name not in found
+        }
         for number, cell in enumerate(submission):
-            if found[number] is None and (marks := marks_of_theirs(cell)):
-                for place, (name, mine) in enumerate(free):
-                    if marks & mine:
-                        found[number] = name
-                        del free[place]
-                        break
+            if found[number] is None:
+                mine = marks(cell.kind, cell.source, cell.tags)
+                found[number] = next((name for name in free if free[name] & mine), None)
+                free.pop(found[number], None)
 
-    special = {"parameters", "bootstrap"}
-    claim(lambda ours: special & set(ours.metadata.get("tags", [])), lambda c: special & {*c.tags})
-    claim(
-        lambda ours: {(ours.cell_type, _plain(ours.source))},
-        lambda cell: {(cell.kind, _plain(cell.source))},
-    )
-    claim(
-        lambda ours: _defined(ours.source) if is_solution(ours) else set(),
-        lambda cell: _defined(cell.source) if cell.kind == "code" else set(),
-    )
+    claim(lambda kind, source, tags: {"parameters", "bootstrap"} & {*tags}, known)
+    claim(lambda kind, source, tags: {(kind, _plain(source))}, known)
+    to_fill = {name: cell for name, cell in known.items() if is_solution(cell)}
+    claim(lambda kind, source, tags: _defined(source) if kind == "code" else set(), to_fill)
     names = list(known)
     for place, (name, ours) in enumerate(known.items()):
         if name in found or not is_solution(ours):

@@ -9,8 +9,6 @@ import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, wraps
-from importlib import import_module
-from operator import attrgetter
 
 import numpy as np
 import torch
@@ -35,9 +33,6 @@ class Generator:
     seed: int
 
 
-SALIENCY = ("helpers.attribution.gradients:saliency",)
-
-
 @dataclass(frozen=True)
 class Task:
     """``judge(given, call)`` yields (points, what is checked, None or the reason why they are lost)
@@ -57,21 +52,12 @@ class Task:
     instead: dict[str, str] = field(default_factory=dict)
 
 
-def of(module, *names):
-    """What a task permits, as "module:name", each looked up: one that is not there permits nothing.
-
-    Raises:
-        ImportError, AttributeError: there is no such module or name.
-    """
-    for name in names:
-        attrgetter(name)(import_module(module))
-    return [f"{module}:{name}" for name in names]
-
-
 def task(notebook, points, permits, helper, instead=None):
     """Decorator: makes a ``Task`` of a judge, which bears the name of the student's function.
+    ``permits``: the package's functions that it may call; None: all attribution code.
     ``instead``: {earlier function of the notebook: a right one}."""
-    permits = None if permits is None else tuple(permits)
+    if permits is not None:
+        permits = tuple(f"{each.__module__}:{each.__qualname__}" for each in permits)
     sources = {name: _source(name, right) for name, right in (instead or {}).items()}
     return lambda judge: Task(notebook, judge.__name__, points, permits, helper, judge, sources)
 
@@ -261,11 +247,6 @@ def shaped(answer, shape) -> str | None:
 def unless(right, answer, otherwise) -> str | None:
     """None if an answer is right, else the problem that it had, or what it is otherwise."""
     return None if right else answer.problem or otherwise
-
-
-def repeats(answer, again, expected) -> str | None:
-    """None if a second call gave what is expected too and neither changed what it was given."""
-    return same(again, expected) or answer.changed or again.changed
 
 
 def same_noise(call, arguments, answer, expected, mistakes) -> str | None:

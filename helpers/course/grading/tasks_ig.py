@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from scipy import stats
 
+from helpers.attribution.gradients import reduce_channels, saliency
 from helpers.attribution.integrated_gradients import (
     RULES,
     integrated_gradients,
@@ -14,12 +15,10 @@ from helpers.attribution.integrated_gradients import (
 )
 from helpers.course.grading.tasks import (
     MODEL,
-    SALIENCY,
     Generator,
     array,
     gradients,
     keys,
-    of,
     remembered,
     same,
     shaped,
@@ -30,10 +29,6 @@ from helpers.course.grading.tasks import (
 from helpers.measures.quality import correlation, rank_correlation
 
 ASKED = ("midpoint", "left", "right", "trapezoid", "gauss_legendre")  # the rules of my_nodes
-_HERE = "helpers.attribution.integrated_gradients"
-_NODES = of(_HERE, "nodes_and_weights")
-_GIVEN = [*of(_HERE, "integrated_gradients"), *SALIENCY]
-_REDUCE = of("helpers.attribution.gradients", "reduce_channels")
 
 
 def _integrated(model, pixels, target, baseline, n_steps, rule="midpoint"):
@@ -84,7 +79,7 @@ def _baseline(given, pixels):
     return torch.from_numpy(given.rng(3).random(tuple(pixels.shape), np.float32))
 
 
-@task("ig_1_method", 12, SALIENCY, _integrated)
+@task("ig_1_method", 12, [saliency], _integrated)
 def my_integrated_gradients(given, call):
     pixels, target = given.pixels, given.target
     black, other = torch.zeros_like(pixels), _baseline(given, pixels)
@@ -170,7 +165,7 @@ def _not_noise(first, again, other):
     return None
 
 
-@task("ig_2_baseline", 10, SALIENCY, _from_references)
+@task("ig_2_baseline", 10, [saliency], _from_references)
 def my_expected_gradients(given, call):
     pixels, target = given.pixels, given.target
     references = given.pictures(7)[3:]
@@ -247,7 +242,7 @@ def _not_nodes(answer, rule, n):
     return f"n = {n}: {problem}" if problem else None
 
 
-@task("ig_3_steps", 10, [*_NODES, *SALIENCY], _nested, {"my_nodes": nodes_and_weights})
+@task("ig_3_steps", 10, [nodes_and_weights, saliency], _nested, {"my_nodes": nodes_and_weights})
 def my_steps(given, call):
     pixels, target, steps = given.pixels, given.target, [9, 3, 5]
     baseline = _baseline(given, pixels)
@@ -277,7 +272,7 @@ def _retained(given, pixels, maps, target, fill, fractions=_FRACTIONS):
     return _kept(given.network, *doubles, target, fractions, fill.double())
 
 
-@task("ig_4_hiding", 25, _REDUCE, _kept)
+@task("ig_4_hiding", 25, [reduce_channels], _kept)
 def my_retained_accuracy(given, call):
     pixels, fill = given.large_pictures(8), given.large_pictures(16)[8:]
     target, second = given.logits(pixels).argsort(1, descending=True)[:, :2].T
@@ -335,7 +330,13 @@ def _by_channel(given, pixels, maps, target, fill):
     return [(given.logits(each).argmax(1) == target).double().mean() for each in left]
 
 
-@task("ig_4_hiding", 25, _GIVEN, _steps_kept, {"my_retained_accuracy": _kept})
+@task(
+    "ig_4_hiding",
+    25,
+    [integrated_gradients, saliency],
+    _steps_kept,
+    {"my_retained_accuracy": _kept},
+)
 def my_steps_quality(given, call):
     pixels, fractions = given.large_pictures(6), _FRACTIONS[1:-1]
     target = given.logits(pixels).argmax(1)
@@ -365,7 +366,7 @@ def my_steps_quality(given, call):
     yield 10, *check(torch.ones_like(pixels), given.large_pictures(16)[10:], [3, 1])
 
 
-@task("ig_5_beyond_hiding", 10, _REDUCE, _ranked)
+@task("ig_5_beyond_hiding", 10, [reduce_channels], _ranked)
 def my_rank_correlation(given, call):
     first, second = given.normal(11, 4, 3, 9, 8), given.normal(12, 4, 3, 9, 8)
     second = 0.6 * first.flip(1).abs() + second  # related in size, not in sign

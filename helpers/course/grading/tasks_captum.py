@@ -301,13 +301,10 @@ def _listed(answer, n):
     return None if len(answer.arrays) == n else f"{len(answer.arrays)} images, where {n} belong"
 
 
-@task(
-    SCRATCH,
-    4,
-    (),
-    _custom_integrated,
-    {"get_custom_gradient": _custom_gradient, "get_path": _path},
-)
+_EARLIER = {"get_custom_gradient": _custom_gradient, "get_path": _path}
+
+
+@task(SCRATCH, 4, (), _custom_integrated, _EARLIER)
 def get_custom_integrated_gradients(given, call):
     image, aim, _ = _one(given)
 

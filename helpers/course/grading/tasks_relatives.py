@@ -314,24 +314,22 @@ def my_ascent(given, call):
 
     def in_a_step(settings):
         root = len(start[0].flatten()) ** 0.5
-        return {
-            "a descent: the step goes against the gradient": climbed(
-                *settings, step=lambda gradient, size: -gradient / size
+        steps = {
+            "a descent: the step goes against the gradient": lambda slope, size: -slope / size,
+            "without the division by the root mean square": lambda slope, size: slope,
+            "divided by one root mean square for all pictures, not by each picture's": (
+                lambda slope, size: slope / size.square().mean().sqrt()
             ),
-            "without the division by the root mean square": climbed(
-                *settings, step=lambda gradient, size: gradient
+            "divided by the norm, not by the root mean square": (
+                lambda slope, size: slope / (root * size)
             ),
-            "divided by one root mean square for all pictures, not by each picture's": climbed(
-                *settings, step=lambda gradient, size: gradient / size.square().mean().sqrt()
+            "the gradient's sign, not the gradient over its root mean square": (
+                lambda slope, size: slope.sign()
             ),
-            "divided by the norm, not by the root mean square": climbed(
-                *settings, step=lambda gradient, size: gradient / (root * size)
-            ),
-            "the gradient's sign, not the gradient over its root mean square": climbed(
-                *settings, step=lambda gradient, size: gradient.sign()
-            ),
-            "of the probability, not of the logit": climbed(*settings, model=probabilities),
         }
+        mistakes = {name: climbed(*settings, step=step) for name, step in steps.items()}
+        text = "of the probability, not of the logit"
+        return mistakes | {text: climbed(*settings, model=probabilities)}
 
     def in_several():
         first = climbed(1, 1, clamp="never") - start
@@ -339,7 +337,7 @@ def my_ascent(given, call):
             "never clamped to the limits": climbed(*several, clamp="never"),
             "clamped at the end only, not after each step": climbed(*several, clamp="end"),
             "with the first gradient at every step": climbed(
-                *several, step=lambda gradient, size: first
+                *several, step=lambda slope, size: first
             ),
             "one step too few": climbed(2, 0.15),
             "one step too many": climbed(4, 0.15),

@@ -198,29 +198,29 @@ def my_counts(given, call):
 @task("smoothgrad_4_noise_distribution", 10, (), _draw)
 def my_noise(given, call):
     shape = (3, 80, 80 + given.seed % 16)
+    width, normal = np.sqrt(12), stats.norm()
     laws = {
-        "normal": stats.norm(),
-        "uniform": stats.uniform(-np.sqrt(3), 2 * np.sqrt(3)),
+        "normal": normal,
+        "uniform": stats.uniform(-width / 2, width),
         "laplace": stats.laplace(scale=np.sqrt(0.5)),
         "rademacher": None,
     }
-    width = np.sqrt(12)
     mistakes = {
         "normal": {},
         "uniform": {
-            "normal noise": laws["normal"],
+            "normal noise": normal,
             "uniform on [−1, 1], whose standard deviation is 1/√3": stats.uniform(-1, 2),
             "uniform on [0, 1], whose mean is ½": stats.uniform(),
             "uniform from 0 to √12, whose mean is √3": stats.uniform(0, width),
             "uniform on [−√12, √12]: √12 is the whole width": stats.uniform(-width, 2 * width),
         },
         "laplace": {
-            "normal noise": laws["normal"],
+            "normal noise": normal,
             "Laplace noise of scale 1, whose standard deviation is √2": stats.laplace(),
             "√2 times the scale 1, where 1/√2 of it belongs": stats.laplace(scale=np.sqrt(2)),
             "Laplace noise of scale ½, whose variance is 2 · ½²": stats.laplace(scale=0.5),
         },
-        "rademacher": {"normal noise": laws["normal"]},
+        "rademacher": {"normal noise": normal},
     }
     problems = {}
     for name, law in laws.items():
@@ -276,7 +276,8 @@ def my_aggregate(given, call):
         problem = None
         for n in (20, 17, 5):  # n / 10 is whole; is not, and rounds up; is less than one
             answer = call(values[:n], how)
-            problem = same(answer, _exact(values[:n], how), _mistaken(values[:n], how))
+            expected = _aggregate(values[:n].double(), how)
+            problem = same(answer, expected, _mistaken(values[:n], how))
             problem = problem or answer.changed
             if problem and n < 20:
                 problem = f"of {n} gradients: {problem}"
@@ -287,13 +288,6 @@ def my_aggregate(given, call):
         if how == "trimmed_mean" and "NaN" in (problem or ""):
             problem += ": with k = 0, values[k:-k] is empty; values[k : n - k] is not"
         yield points, how, problem
-
-
-def _exact(values, how):
-    accumulator = AGGREGATES[how]()
-    for value in values.double():
-        accumulator.update(value)
-    return accumulator.result()
 
 
 def _mistaken(values, how):

@@ -13,17 +13,14 @@ import re
 import subprocess
 import sys
 import tempfile
+import tomllib
 from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 # Colab's own, and running already: never installed
-KEPT = (
-    "torch",
-    "torchvision",
-    "jupyter",
-    "ipykernel",
-)
+KEPT = ("torch", "torchvision", "jupyter", "ipykernel")
+_OPEN = "https://colab.research.google.com/github"
 _IMAGE = "https://colab.research.google.com/assets/colab-badge.svg"
 BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]\([^)]*/([\w.-]+\.ipynb)\)")
 _BOOTSTRAP = """\
@@ -57,11 +54,9 @@ _FOLDED = "hide-input"
 def origin() -> tuple[str, str]:
     """(the repository's address, the tag of this version), from pyproject.toml; the address is ""
     while nobody has named the owner."""
-    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    repository, version = (
-        re.search(rf'^{key} = "(.+)"', text, re.MULTILINE)[1] for key in ("Repository", "version")
-    )
-    return "" if "/OWNER/" in repository else repository.rstrip("/"), f"v{version}"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    repository = project["urls"]["Repository"].rstrip("/")
+    return "" if "/OWNER/" in repository else repository, f"v{project['version']}"
 
 
 def from_git() -> str:
@@ -92,10 +87,7 @@ def badge(name, repository, revision) -> str:
         raise ValueError(
             f"Colab opens repositories at https://github.com/OWNER/NAME, found {repository!r}"
         )
-    return (
-        "[![Open in "
-        f"Colab]({_IMAGE})](https://colab.research.google.com/github/{path}/blob/{revision}/notebooks/{name})"
-    )
+    return f"[![Open in Colab]({_IMAGE})]({_OPEN}/{path}/blob/{revision}/notebooks/{name})"
 
 
 def stamp(notebook, name, repository=None, revision=None):
@@ -109,15 +101,15 @@ def stamp(notebook, name, repository=None, revision=None):
         repository, revision: where Colab shall fetch from; default: ``origin()``.
     """
     here = (repository, revision) if repository and revision else origin()
-    cells = [cell for cell in notebook["cells"] if "bootstrap" in cell["metadata"].get("tags", [])]
-    if not cells:
+    tagged = [(cell, cell["metadata"].get("tags", [])) for cell in notebook["cells"]]
+    if not any("bootstrap" in tags for _, tags in tagged):
         return notebook
-    for cell in cells:
-        cell["source"] = bootstrap(*here)
-        tags = cell["metadata"]["tags"]
-        cell["metadata"]["tags"] = tags if _FOLDED in tags else [*tags, _FOLDED]
-    for cell in notebook["cells"]:
-        if _FOLDED in cell["metadata"].get("tags", []):
+    for cell, tags in tagged:
+        if "bootstrap" in tags:
+            cell["source"] = bootstrap(*here)
+            if _FOLDED not in tags:
+                tags.append(_FOLDED)
+        if _FOLDED in tags:
             cell["metadata"].setdefault("jupyter", {})["source_hidden"] = True  # JupyterLab
             cell["metadata"]["cellView"] = "form"  # Colab; the site goes by the tag
     first = notebook["cells"][0]
@@ -138,33 +130,21 @@ def install_missing() -> list[str]:
     """Install what the notebooks import and is not there, moving nothing that is; the requirements
     that were installed."""
     text = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    requirement = re.compile(r"^([\w-]+).*", re.MULTILINE)
     needed, *_ = text.split("\n\n")  # its first paragraph; the others are for running and testing
-    missing = [
-        line
-        for line in _requirements(needed)
-        if not _version(_name(line)) and _name(line) not in KEPT
-    ]
+    found = [each for each in requirement.finditer(needed) if each[1] not in KEPT]
+    missing = [each[0] for each in found if not _version(each[1])]
     if missing:
-        with tempfile.NamedTemporaryFile(
-            "w", suffix=".txt"
-        ) as pins:  # pip refuses rather than move one of these
-            there = {name: _version(name) for name in (*map(_name, _requirements(text)), *KEPT)}
+        names = {*requirement.findall(text), *KEPT}
+        there = {name: _version(name) for name in names}
+        with tempfile.NamedTemporaryFile("w", suffix=".txt") as pins:
+            # pip refuses rather than move one of these
             pins.writelines(f"{name}=={version}\n" for name, version in there.items() if version)
             pins.flush()
-            subprocess.run(
-                [sys.executable, "-m", "pip", "install", "--quiet", "-c", pins.name, *missing],
-                check=True,
-            )
+            install = [sys.executable, "-m", "pip", "install", "--quiet", "-c", pins.name]
+            subprocess.run([*install, *missing], check=True)
         importlib.invalidate_caches()
     return missing
-
-
-def _requirements(text):
-    return [line for line in text.splitlines() if line and not line.startswith("#")]
-
-
-def _name(requirement):
-    return re.match(r"[\w-]+", requirement)[0]
 
 
 def _version(name):
@@ -190,12 +170,8 @@ def main(arguments=None):
     found = from_git()
     if not origin()[0] and found:
         file = ROOT / "pyproject.toml"
-        named = re.sub(
-            r'^Repository = ".+"',
-            lambda _: f'Repository = "{found}"',
-            file.read_text(encoding="utf-8"),
-            flags=re.MULTILINE,
-        )
+        text = file.read_text(encoding="utf-8")
+        named = re.sub(r'(?m)^Repository = ".+"', lambda _: f'Repository = "{found}"', text)
         with written_whole(file) as whole:
             whole.write_text(named, encoding="utf-8")
     repository, _ = origin()

@@ -7,6 +7,7 @@ everyone's.
 import os
 import sys
 import time
+from contextlib import nullcontext
 from functools import lru_cache
 
 from helpers.checks import choose
@@ -104,12 +105,8 @@ def examine(task, function, *, seed=PUBLIC) -> list[tuple[float, str, str | None
     if function is None:
         return [(task.points, "all checks", f"there is no function {task.name}")]
     given = _given(seed)
-
-    def call(*values):
-        return _answer(task, function, values, given)
-
     try:
-        return list(task.judge(given, call))
+        return list(task.judge(given, lambda *values: _answer(task, function, values, given)))
     except Exception as error:  # a form of answer that the judge did not foresee
         return [(task.points, "all checks", f"the answer cannot be read: {said(error)}")]
 
@@ -124,29 +121,42 @@ class _Here:
         return asked(self.network, message["model"], arrays, self.answer)
 
 
-def _answer(task, function, values, given):
+def called(function, arguments, model, permits, clock=None):
+    """Call a student's function while it is judged: (kind, arrays) as ``remote.returned_by`` has
+    them, and what it changed, or None.
+
+    Args:
+        arguments: as ``tasks.arguments`` makes them.
+        permits: as for ``guard.guarded``.
+        clock: a context that the call runs in.
+    """
     import numpy as np
     import torch
 
-    from helpers.course.grading.tasks import arguments
-
-    answer = Answer()
     give = {
-        "model": lambda _: RemoteModel(_Here(given.network, answer), given.facts),
+        "model": lambda _: model,
         "tensor": lambda array: torch.from_numpy(array.copy()),
         "generator": np.random.default_rng,
         "pyplot": lambda _: Pyplot(),
+        "tuple": tuple,
+        "value": lambda value: value,
     }
-    kinds = arguments(values)
-    told = [give.get(kind, lambda value: value)(value) for kind, value in kinds]
+    given = [give[kind](value) for kind, value in arguments]
+    tensors = [value if kind == "tensor" else None for kind, value in arguments]
+    with guarded(permits), clock or nullcontext():
+        return *returned_by(function, given), changed(given, tensors)
+
+
+def _answer(task, function, values, given):
+    from helpers.course.grading.tasks import arguments
+
+    answer, begun = Answer(), time.process_time()
+    model = RemoteModel(_Here(given.network, answer), given.facts)
     try:
-        begun = time.process_time()
-        with guarded(task.permits):
-            answer.kind, answer.arrays = returned_by(function, told)
+        found = called(function, arguments(values), model, task.permits)
+        answer.kind, answer.arrays, answer.changed = found
         if (seconds := time.process_time() - begun) > SECONDS:
             answer.problem = f"it took {seconds:.0f} s; grading stops it after {SECONDS}"
-        tensors = [value if kind == "tensor" else None for kind, value in kinds]
-        answer.changed = changed(told, tensors)
     except Exception as error:
         answer.problem = said(error)
     return answer

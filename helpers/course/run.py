@@ -29,7 +29,7 @@ from helpers.files import written_whole
 OVERVIEW = ROOT / "data" / "overview.png"
 
 
-def run(notebooks, out, parameters=None, *, timeout=None, frames=None, jobs=None) -> list[dict]:
+def run(notebooks, out, parameters=None, *, frames=None) -> list[dict]:
     """Execute each notebook into ``out``, whether it fails or not; in processes of their own, as
     many at a time as there are cores, four at most, with one thread each unless ``OMP_NUM_THREADS``
     says otherwise.
@@ -38,10 +38,8 @@ def run(notebooks, out, parameters=None, *, timeout=None, frames=None, jobs=None
         notebooks: paths.
         out: a folder; a notebook goes where it lies in notebooks/, another one beside them.
         parameters: values for the ``parameters`` cell, e.g. {"MODEL": "resnet50"}.
-        timeout: seconds for a cell; None for no limit.
         frames: True or False whether panels leave frames that move without a kernel; None: those
             of evidence pages alone, as it is committed.
-        jobs: how many at a time.
 
     Returns:
         for each notebook, in the order given, {"name": where it lies, "path": the executed copy,
@@ -49,7 +47,7 @@ def run(notebooks, out, parameters=None, *, timeout=None, frames=None, jobs=None
         which cell failed and how.
     """
     out, notebooks = Path(out), [Path(path) for path in notebooks]
-    jobs = jobs or min(os.cpu_count() or 1, 4)
+    jobs = min(os.cpu_count() or 1, 4)
     results = {}
     with (
         # A fresh process, because one that forks while libraries hold threads may hang.
@@ -60,7 +58,7 @@ def run(notebooks, out, parameters=None, *, timeout=None, frames=None, jobs=None
         for path in notebooks:
             name = name_of(path)
             moving = frames if frames is not None else name.startswith("evidence/")
-            work = (path, out / name, parameters or {}, timeout, moving)
+            work = (path, out / name, parameters or {}, moving)
             begun[pool.submit(_execute, *work)] = path
         for done in as_completed(begun):
             path = begun[done]
@@ -69,17 +67,11 @@ def run(notebooks, out, parameters=None, *, timeout=None, frames=None, jobs=None
             try:
                 results[path] = done.result()
             except Exception as failure:  # the process itself died
-                error = f"{type(failure).__name__}: {failure}"
-                results[path] = {
-                    "name": name_of(path),
-                    "path": None,
-                    "seconds": 0.0,
-                    "error": error,
-                }
+                results[path] = _result(path, None, 0.0, f"{type(failure).__name__}: {failure}")
     return [results[path] for path in notebooks]
 
 
-def _execute(path, target, parameters, timeout, frames):
+def _execute(path, target, parameters, frames):
     """One notebook, in a process that does nothing else meanwhile: it sets the environment and the
     folder that the kernel starts in."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -94,8 +86,7 @@ def _execute(path, target, parameters, timeout, frames):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # papermill and nbformat on their own deprecations
         try:
-            # From the notebook's own folder, as Jupyter would, so that its relative paths mean the
-            # same.
+            # From its own folder, as Jupyter would, so that its relative paths mean the same.
             papermill.execute_notebook(
                 str(path.resolve()),
                 str(target),
@@ -105,7 +96,6 @@ def _execute(path, target, parameters, timeout, frames):
                 language="python",
                 progress_bar=False,
                 extra_arguments=["--log-level=ERROR"],
-                execution_timeout=timeout,
             )
         except PapermillExecutionError as failure:
             error = f"cell [{failure.exec_count}]: {failure.ename}: {failure.evalue}"
@@ -114,12 +104,11 @@ def _execute(path, target, parameters, timeout, frames):
         written = target.is_file()
         if written:
             _save(tidy(nbformat.read(target, as_version=4)), target)
-    return {
-        "name": name_of(path),
-        "path": target if written else None,
-        "seconds": time.monotonic() - start,
-        "error": error,
-    }
+    return _result(path, target if written else None, time.monotonic() - start, error)
+
+
+def _result(path, written, seconds, error):
+    return {"name": name_of(path), "path": written, "seconds": seconds, "error": error}
 
 
 def tidy(notebook):
@@ -127,16 +116,13 @@ def tidy(notebook):
     what papermill adds; join what was printed in one go, which a kernel cuts into pieces by the
     clock: the pieces would tear tables apart."""
     notebook, _ = CoalesceStreamsPreprocessor().preprocess(notebook, {})
-    notebook.metadata = nbformat.from_dict(
-        {
-            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-            "language_info": {"name": "python"},
-        }
-    )
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
     for cell in notebook.cells:
-        cell.metadata = nbformat.from_dict(
-            {k: v for k, v in cell.metadata.items() if k not in ("papermill", "execution")}
-        )
+        for added in ("papermill", "execution"):
+            cell.metadata.pop(added, None)
         for output in cell.get("outputs", []):
             output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
     return notebook
@@ -238,9 +224,9 @@ def main(arguments=None):
     missing = [str(path) for path in notebooks if not path.is_file()]
     if missing or not notebooks:
         parser.error(f"no such notebook: {', '.join(missing) or home}")
-    images = _images(arguments.images) if arguments.images else None
-    chosen = {"MODEL": arguments.model or None, "IMAGES": images, "SEED": arguments.seed}
-    parameters = {name: value for name, value in chosen.items() if value is not None}
+    images = arguments.images and _images(arguments.images)
+    chosen = {"MODEL": arguments.model, "IMAGES": images, "SEED": arguments.seed}
+    parameters = {name: value for name, value in chosen.items() if value not in (None, "")}
     if arguments.in_place and parameters:
         parser.error(
             "--in-place refreshes what is committed, which is the shipped configuration: leave the "
@@ -250,8 +236,11 @@ def main(arguments=None):
     if arguments.in_place:
         results, first = _refresh(notebooks, picture=arguments.all), None
     else:
+        from helpers.course.site import build
+
         results = run(notebooks, arguments.out / "notebooks", parameters, frames=True)
-        first = _site(arguments.out, results, parameters)
+        said = ", ".join(f"{name} = {value!r}" for name, value in parameters.items())
+        first = build(arguments.out, results, note=f"Executed with {said}." if said else "")
     failed = [result for result in results if result["error"]]
     for result in results:
         state = "FAILED" if result["error"] else "ok"
@@ -276,10 +265,3 @@ def _refresh(notebooks, *, picture):
             if picture:
                 write_overview()
     return results
-
-
-def _site(out, results, parameters):
-    from helpers.course.site import build
-
-    said = ", ".join(f"{name} = {value!r}" for name, value in parameters.items())
-    return build(out, results, note=f"Executed with {said}." if said else "")

@@ -69,14 +69,12 @@ def build(
     shutil.copy(_mathjax(), source / "_static" / "mathjax.js")
 
     pages = {p.relative_to(notebooks).as_posix(): p for p in sorted(notebooks.rglob("*.ipynb"))}
-    errors = {}
-    for result in executed:
-        pages[result["name"]] = result["path"]
-        if result["error"]:
-            errors[result["name"]] = result["error"]
-    pages = {name: path for name, path in pages.items() if path}
+    pages |= {result["name"]: result["path"] for result in executed}
+    errors = {result["name"]: result["error"] for result in executed}
     read, alt = {}, {}
     for name, path in pages.items():
+        if path is None:
+            continue
         read[name] = nbformat.read(path, as_version=4)
         alt |= _described(read[name])
         (source / "notebooks" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -219,82 +217,72 @@ def answer(notebook) -> str:
 
 def _course(entries, read, errors, note, source):
     """The first page: the notebooks by group, and the site's contents."""
-    lines, groups, listed = [_HEAD], {}, set()
+    paragraphs, contents, listed = [_HEAD], {}, set()
     if note:
-        lines += [f"*{note}*", ""]
+        paragraphs.append(f"*{note}*")
     if entries:
-        lines += [
+        paragraphs.append(
             f"{len(entries)} notebooks, {sum(e.points for e in entries):g} points, about "
-            f"{sum(e.minutes for e in entries) / 60:.0f} hours in all.",
-            "",
-        ]
+            f"{sum(e.minutes for e in entries) / 60:.0f} hours in all."
+        )
     for entry in entries:
         file = f"{entry.name}.ipynb"
         if file in read:
-            if entry.group not in groups:
-                lines += [f"## {entry.group}", ""]
-            groups.setdefault(entry.group, []).append(file)
+            if entry.group not in contents:
+                paragraphs.append(f"## {entry.group}")
+            contents.setdefault(entry.group, []).append(f"notebooks/{file}")
             listed.add(file)
-            lines += _card(entry, file, read, errors.get(file), source)
-    others = [file for file in read if file not in listed]
-    groups["Evidence"] = [file for file in others if file.startswith("evidence/")]
-    groups["Further notebooks"] = [file for file in others if not file.startswith("evidence/")]
-    alone = [f for f in groups["Evidence"] if f.removeprefix("evidence/") not in listed]
-    if alone:
-        lines += ["## Evidence across notebooks", ""]
-        for file in alone:
-            said = answer(read[file])
-            title = _title(read[file], file)
-            lines.append(f"- [{title}](notebooks/{file})" + (f": {said}" if said else ""))
-        lines.append("")
-    reading = sorted((source / "docs").glob("*.md"))
-    if reading:
-        lines += ["## To read", ""]
-        lines += [f"- [](docs/{path.name})" for path in reading] + [""]
-    contents = {name: [f"notebooks/{file}" for file in files] for name, files in groups.items()}
-    contents["To read"] = [f"docs/{path.name}" for path in reading]
-    for name, files in contents.items():
-        if files:
-            documents = [file.rsplit(".", 1)[0] for file in files]
-            lines += ["```{toctree}", ":hidden:", f":caption: {name}", "", *documents, "```", ""]
-    return "\n".join(lines)
+            paragraphs += _card(entry, read, errors.get(file), source)
+    others = [f"notebooks/{file}" for file in read if file not in listed]
+    contents["Evidence"] = [page for page in others if page.startswith("notebooks/evidence/")]
+    contents["Further notebooks"] = [page for page in others if page not in contents["Evidence"]]
+    behind = {f"evidence/{file}" for file in listed}
+    if alone := [file for file in read if file.startswith("evidence/") and file not in behind]:
+        said = [(f"[{_title(read[file], file)}](notebooks/{file})", read[file]) for file in alone]
+        lines = [": ".join(filter(None, (link, answer(page)))) for link, page in said]
+        paragraphs += ["## Evidence across notebooks", "\n".join(f"- {line}" for line in lines)]
+    docs = [f"docs/{path.name}" for path in sorted((source / "docs").glob("*.md"))]
+    if docs:
+        paragraphs += ["## To read", "\n".join(f"- []({page})" for page in docs)]
+    contents["To read"] = docs
+    for title, pages in contents.items():
+        if pages:
+            documents = "\n".join(page.rsplit(".", 1)[0] for page in pages)
+            paragraphs.append(f"```{{toctree}}\n:hidden:\n:caption: {title}\n\n{documents}\n```")
+    return "\n\n".join(paragraphs) + "\n"
 
 
-def _card(entry, file, read, error, source):
-    """A notebook on the first page, in MyST: question, thumbnail, size, links, the answer
-    folded."""
+def _card(entry, read, error, source):
+    """A notebook on the first page, in MyST: question, thumbnail, size, links, the answer folded;
+    its paragraphs."""
+    file = f"{entry.name}.ipynb"
     notebook, evidence = read[file], read.get(f"evidence/{file}")
-    title = _title(notebook, entry.name)
     points = f"{entry.points:g} points" if entry.points else "no points"
     links = [
         f"[Read it](notebooks/{file})",
         f'<a href="_sources/notebooks/{file}" download>Notebook file</a>',
     ]
-    lines = ["::::{container} notebook", ""]
+    paragraphs = ["::::{container} notebook"]
     # the second: the first of most shows the same photograph
-    pictures = list(islice(_pictures(notebook), 2))
-    if pictures:
-        picture = pictures[-1]
+    for png, alt in list(islice(_pictures(notebook), 2))[-1:]:
         name = f"{entry.name}.thumbnail.png"
-        with Image.open(io.BytesIO(picture[0])) as image, written_whole(source / name) as whole:
+        with Image.open(io.BytesIO(png)) as image, written_whole(source / name) as whole:
             image = image.convert("RGB")
             image.thumbnail(_THUMBNAIL)
             image.quantize(128).save(whole, "PNG", optimize=True)  # half the weight
-        alt = picture[1] or f"A figure of the notebook that asks: {entry.question}"
-        lines += [f"![{re.sub(r'([][])', '', alt)}]({name})", ""]
-    lines += [
+        alt = alt or f"A figure of the notebook that asks: {entry.question}"
+        paragraphs.append(f"![{re.sub(r'([][])', '', alt)}]({name})")
+    paragraphs += [
         f"### {html.escape(entry.question, quote=False)}",
-        "",
-        f"[{title}](notebooks/{file})",
-        "",
+        f"[{_title(notebook, entry.name)}](notebooks/{file})",
+        f"{entry.minutes} minutes · {points}",
     ]
-    lines += [f"{entry.minutes} minutes · {points}", ""]
     if evidence:
         links.append(f"[Evidence](notebooks/evidence/{file})")
-    lines += [" · ".join(links), ""]
+    paragraphs.append(" · ".join(links))
     if evidence and answer(evidence):
         folded = "<details><summary>The answer in a line</summary>"
-        lines += [folded, "", answer(evidence), "", "</details>", ""]
+        paragraphs += [folded, answer(evidence), "</details>"]
     if error:
-        lines += [f"**It did not run to the end:** `{error.splitlines()[0]}`", ""]
-    return [*lines, "::::", ""]
+        paragraphs.append(f"**It did not run to the end:** `{error.splitlines()[0]}`")
+    return [*paragraphs, "::::"]

@@ -116,8 +116,8 @@ def test_a_badge_goes_where_no_address_is_known(monkeypatch):
 def project(tmp_path, monkeypatch):
     """A small copy of what the command writes, in a git repository without a remote."""
     (tmp_path / "notebooks" / "evidence").mkdir(parents=True)
-    owner = 'version = "9"\nRepository = "https://github.com/OWNER/course"\n'
-    (tmp_path / "pyproject.toml").write_text(owner)
+    address = '[project.urls]\nRepository = "https://github.com/OWNER/course"\n'
+    (tmp_path / "pyproject.toml").write_text(f'[project]\nversion = "9"\n{address}')
     (tmp_path / "README.md").write_text("| [a](notebooks/a.ipynb) | why? | 60 |\n| b |\n")
     for name in ("a.ipynb", "evidence/a.ipynb"):
         nbformat.write(toy(), tmp_path / "notebooks" / name)

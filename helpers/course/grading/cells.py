@@ -9,7 +9,7 @@ import base64
 import io
 import re
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from itertools import zip_longest
 
 import ipywidgets
@@ -17,6 +17,9 @@ import matplotlib
 from IPython.core.displayhook import CapturingDisplayHook
 from IPython.core.displaypub import CapturingDisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
+from ipywidgets.widgets.widget_float import _BoundedFloat
+from ipywidgets.widgets.widget_int import _BoundedInt
+from ipywidgets.widgets.widget_selection import _Selection
 from matplotlib_inline import backend_inline
 from PIL import Image
 
@@ -51,8 +54,7 @@ class _Shell(InteractiveShell):
         self.shown = []
 
     def showtraceback(self, exc_tuple=None, *args, **kwargs):
-        error = (exc_tuple or sys.exc_info())[1]
-        self.shown.append(error)
+        self.shown.append((exc_tuple or sys.exc_info())[1])
 
     def showsyntaxerror(self, *args, **kwargs):
         self.shown.append(sys.exc_info()[1])
@@ -125,23 +127,18 @@ class Cells:
         text = _Text()
         self._outputs.clear()
         self._shell.shown.clear()
-        before = sys.stdout, sys.stderr
-        sys.stdout = sys.stderr = text
         try:
-            with self._clock(self._seconds):
+            with redirect_stdout(text), redirect_stderr(text), self._clock(self._seconds):
                 action()
         except self._out_of_time:
             self._shell.shown.append(TimeoutError())
         except BaseException as error:
             self._shell.shown.append(error)
-        finally:
-            sys.stdout, sys.stderr = before
         pictures, left_out, size = [], 0, 0
         for output in self._outputs:
             data = output["data"] if isinstance(output, dict) else output.data
-            found = _pictures(data)
+            found = [_of_a_size(*picture) for picture in _pictures(data)]
             for kind, picture in found:
-                kind, picture = _of_a_size(kind, picture)
                 size += len(picture)
                 if len(pictures) == MOST_PICTURES or size > MOST_PICTURED:
                     left_out += 1
@@ -196,16 +193,11 @@ def _of_a_size(kind, picture):
 
 
 def _ends(control):
-    if isinstance(
-        control, (ipywidgets.Play, ipywidgets.widgets.widget_selection._MultipleSelection)
-    ):
+    if isinstance(control, ipywidgets.Play):
         return []
-    if isinstance(
-        control,
-        ipywidgets.widgets.widget_int._BoundedInt | ipywidgets.widgets.widget_float._BoundedFloat,
-    ):
+    if isinstance(control, _BoundedInt | _BoundedFloat):
         return sorted((control.min, control.max), key=lambda end: -abs(end - control.value))
-    if isinstance(control, ipywidgets.widgets.widget_selection._Selection) and control.options:
+    if isinstance(control, _Selection) and control.options:
         values = [value for _, value in control._options_full]
         return [values[-1], values[0]]
     return []

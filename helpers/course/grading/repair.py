@@ -14,6 +14,7 @@ SMALL = {"N_MEASURED": 8, "N_LIVE": 3, "N_PICTURES": 3, "N_SAMPLES": 20}
 """What the grading profile makes of a notebook's sizes; any other N_… is at most ``OTHER``."""
 OTHER = 12
 MOST_PARSED = 2**17  # characters of a notebook, an eighth of them in one cell
+_BINDING = ast.Assign | ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef
 _MAGIC, _WORD = re.compile(r"(?<![^\n])[ \t]*[%!?].*"), re.compile(r"[^\W\d]\w*")
 
 
@@ -33,9 +34,11 @@ class Repaired:
 
 def is_solution(cell) -> bool:
     """Whether a cell of a source notebook is the student's to fill in."""
-    return bool(
-        (cell.metadata.get("nbgrader") or {}).get("solution")
-    ) or "solution" in cell.metadata.get("tags", [])
+    return bool(_nbgrader(cell).get("solution")) or "solution" in cell.metadata.get("tags", [])
+
+
+def _nbgrader(cell):
+    return cell.metadata.get("nbgrader") or {}
 
 
 def is_locked(cell) -> bool:
@@ -70,25 +73,19 @@ def repair(submission, source, *, seed) -> Repaired:
     result, wanted = Repaired([], remarks=remarks), set()
 
     def add(kind, source_text, name, of, attachments=(), differs=True):
-        result.cells.append(
-            {
-                "id": name,
-                "kind": kind,
-                "source": source_text,
-                "of": of,
-                "attachments": dict(attachments),
-                "theirs": differs,
-            }
-        )
+        told = {"id": name, "kind": kind, "source": source_text, "of": of}
+        result.cells.append(told | {"attachments": dict(attachments), "theirs": differs})
+        if kind != "code":
+            return
         ours = known.get(name)
-        if kind == "code" and (
-            ours is None or source_text != ours.source or _marked(ours) or name == "bootstrap"
-        ):
+        by_hand = ours is not None and bool(_nbgrader(ours).get("grade"))
+        always = name == "bootstrap" or (ours is not None and is_solution(ours))
+        if ours is None or source_text != ours.source or by_hand or always:
             wanted.add(name)
-        if kind == "code" and (name == "bootstrap" or (ours is not None and is_solution(ours))):
+        if always:
             result.for_marks.add(name)
-            if not (ours is not None and _by_hand(ours)):
-                result.for_tasks.add(name)
+        if always and not by_hand:
+            result.for_tasks.add(name)
 
     def add_own(after):
         for number, cell in enumerate(own.get(after, [])):
@@ -127,27 +124,24 @@ def recognised(submission, source) -> list[str | None]:
     known = {cell.id: cell for cell in source.cells}
     found = [next((name for name in cell.names if name in known), None) for cell in submission]
 
-    def claim(marks_of_ours, marks_of_theirs):
-        """Cells that nobody claimed yet and that share a mark become one, in order."""
-        free = [(name, marks_of_ours(ours)) for name, ours in known.items() if name not in found]
+    def claim(marks, ours):
+        """Cells that nobody claimed yet and that share a mark become one, in order; ``marks`` of a
+        cell's kind, source and tags."""
+        free = {
+            name: marks(cell.cell_type, cell.source, cell.metadata.get("tags", []))
+            for name, cell in ours.items()
+            if name not in found
+        }
         for number, cell in enumerate(submission):
-            if found[number] is None and (marks := marks_of_theirs(cell)):
-                for place, (name, mine) in enumerate(free):
-                    if marks & mine:
-                        found[number] = name
-                        del free[place]
-                        break
+            if found[number] is None:
+                mine = marks(cell.kind, cell.source, cell.tags)
+                found[number] = next((name for name in free if free[name] & mine), None)
+                free.pop(found[number], None)
 
-    special = {"parameters", "bootstrap"}
-    claim(lambda ours: special & set(ours.metadata.get("tags", [])), lambda c: special & {*c.tags})
-    claim(
-        lambda ours: {(ours.cell_type, _plain(ours.source))},
-        lambda cell: {(cell.kind, _plain(cell.source))},
-    )
-    claim(
-        lambda ours: _defined(ours.source) if is_solution(ours) else set(),
-        lambda cell: _defined(cell.source) if cell.kind == "code" else set(),
-    )
+    claim(lambda kind, source, tags: {"parameters", "bootstrap"} & {*tags}, known)
+    claim(lambda kind, source, tags: {(kind, _plain(source))}, known)
+    to_fill = {name: cell for name, cell in known.items() if is_solution(cell)}
+    claim(lambda kind, source, tags: _defined(source) if kind == "code" else set(), to_fill)
     names = list(known)
     for place, (name, ours) in enumerate(known.items()):
         if name in found or not is_solution(ours):
@@ -170,15 +164,6 @@ def _defined(source):
 
 def _plain(source):
     return "\n".join(line.rstrip() for line in source.strip().splitlines())
-
-
-def _by_hand(cell):
-    return bool((cell.metadata.get("nbgrader") or {}).get("grade"))
-
-
-def _marked(cell):
-    """Whether points depend on a cell of a source notebook."""
-    return is_solution(cell) or _by_hand(cell)
 
 
 def needed(cells, wanted) -> set[str]:
@@ -217,28 +202,19 @@ def _names(source):
         if isinstance(statement, ast.ImportFrom) and statement.names[0].name == "*":
             raise ValueError("it may bind any name")
         table = symtable.symtable(ast.unparse(statement), "cell", "exec")
-        binds = {
-            name.get_name()
-            for name in table.get_symbols()
-            if name.is_assigned() or name.is_imported()
-        }
-        uses, tables = (
-            {name.get_name() for name in table.get_symbols() if name.is_referenced()},
-            list(table.get_children()),
-        )
+        names, tables = table.get_symbols(), list(table.get_children())
+        binds = {name.get_name() for name in names if name.is_assigned() or name.is_imported()}
+        uses = {name.get_name() for name in names if name.is_referenced()}
         for inner in tables:
             tables += inner.get_children()
             uses |= {name.get_name() for name in inner.get_symbols() if name.is_global()}
         if isinstance(statement, ast.AugAssign):
             uses |= binds
-        loops = [node.target for node in ast.walk(statement) if isinstance(node, ast.For)]
-        uses -= {
-            name.id for target in loops for name in ast.walk(target) if isinstance(name, ast.Name)
-        }
+        for loop in ast.walk(statement):
+            if isinstance(loop, ast.For):
+                uses -= {name.id for name in ast.walk(loop.target) if isinstance(name, ast.Name)}
         bound, used = bound | binds, used | uses - certain
-        if isinstance(
-            statement, ast.Assign | ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef
-        ):
+        if isinstance(statement, _BINDING):
             certain |= binds
     return bound, certain, used
 
@@ -246,16 +222,6 @@ def _names(source):
 def profile(parameters, seed) -> str:
     """The parameters cell with another seed and small sizes."""
     lines = [parameters, "", f"SEED = {seed}  # from here: the grading profile"]
-    for node in ast.parse(parameters).body:
-        name = (
-            node.targets[0].id
-            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
-            else ""
-        )
-        if (
-            re.match(r"N_", name)
-            and isinstance(node.value, ast.Constant)
-            and isinstance(node.value.value, int)
-        ):
-            lines.append(f"{name} = {min(node.value.value, SMALL.get(name, OTHER))}")
+    for name, size in re.findall(r"(?m)^(N_\w+) = ([\d_]+) *(?:#.*)?$", parameters):
+        lines.append(f"{name} = {min(int(size), SMALL.get(name, OTHER))}")
     return "\n".join(lines)

@@ -4,12 +4,13 @@ take arrays back."""
 import base64
 import sys
 import time
+from contextlib import contextmanager
 
 import numpy as np
 
 from helpers.course.grading.reading import PICTURES
 from helpers.course.grading.remote import Answer, asked
-from helpers.course.grading.sandbox import Limits, Sandbox
+from helpers.course.grading.sandbox import Sandbox
 from helpers.course.grading.wire import WireError, receive, send
 
 MOST_BYTES = 128 * 2**20  # of all that one process may send
@@ -35,9 +36,9 @@ class Session:
             images.
     """
 
-    def __init__(self, course, network, facts, *, isolated, slot=0, limits=None):
+    def __init__(self, course, network, facts, *, isolated, limits, slot=0):
         self.network, self.facts = network, facts
-        self.limits = limits or Limits()
+        self.limits = limits
         command = [sys.executable, "-m", "helpers.course.grading.student"]
         self.started = time.monotonic()
         self.seconds = {}
@@ -86,13 +87,14 @@ class Session:
         """
         answer, arrays, told = Answer(), {}, []
         for number, (kind, value) in enumerate(arguments):
-            if kind in ("tensor", "array"):
+            if kind == "tensor":
                 arrays[str(number)] = np.ascontiguousarray(value)
                 value = str(number)
-            told.append((kind, self.facts if kind == "model" else value))
+            told.append((kind, value))
         self._during = function
         request = {
             "call": function,
+            "facts": self.facts,
             "arguments": told,
             "permits": None if permits is None else list(permits),
             "instead": instead or {},
@@ -118,29 +120,30 @@ class Session:
         return message, arrays
 
     def _send(self, message, arrays=None):
-        self.sandbox.awaited = True  # it has to read
-        try:
+        with self._awaited():
             send(self.sandbox.stdin, message, arrays)
-        except OSError:
-            self._fail(None)
-        finally:
-            self.sandbox.awaited = False
 
     def _receive(self):
-        try:
-            self.sandbox.awaited = True
+        with self._awaited():
             message, arrays = receive(self.sandbox.stdout)
             self.sandbox.heard()
+        self._received += sum(array.nbytes for array in arrays.values()) + len(str(message))
+        if self._received > MOST_BYTES:
+            self._fail(f"it sent more than {MOST_BYTES / 2**20:.0f} MiB")
+        return message, arrays
+
+    @contextmanager
+    def _awaited(self):
+        """The process has to read, or to write; it is gone if it does not."""
+        self.sandbox.awaited = True
+        try:
+            yield
         except (EOFError, OSError):
             self._fail(None)
         except WireError as error:
             self._fail(f"it did not keep to the protocol: {error}")
         finally:
             self.sandbox.awaited = False
-        self._received += sum(array.nbytes for array in arrays.values()) + len(str(message))
-        if self._received > MOST_BYTES:
-            self._fail(f"it sent more than {MOST_BYTES / 2**20:.0f} MiB")
-        return message, arrays
 
     def _fail(self, reason):
         status = self.sandbox.close()

@@ -15,9 +15,10 @@ import numpy as np
 import torch
 
 from helpers.course.grading.cells import Cells
-from helpers.course.grading.guard import freed, guarded
-from helpers.course.grading.remote import Pyplot, RemoteModel, changed, returned_by, said
+from helpers.course.grading.guard import freed
+from helpers.course.grading.remote import RemoteModel, said
 from helpers.course.grading.wire import LIMIT, receive, send
+from helpers.course.lesson import called
 
 
 class OutOfTime(BaseException):
@@ -83,26 +84,15 @@ def call(line, cells, request, arrays):
     function = cells.namespace.get(request["call"])
     if not callable(function):
         return {"raised": f"there is no function {request['call']}"}, {}
-    give = {
-        "model": lambda facts: RemoteModel(line, facts),
-        "tensor": lambda name: torch.from_numpy(arrays[name].copy()),
-        "array": lambda name: arrays[name].copy(),
-        "generator": np.random.default_rng,
-        "pyplot": lambda _: Pyplot(),
-        "tuple": tuple,
-        "value": lambda value: value,
-    }
-    arguments = [give[kind](value) for kind, value in request["arguments"]]
+    model = RemoteModel(line, request["facts"])
+    arguments = [
+        (kind, arrays[value] if kind == "tensor" else value) for kind, value in request["arguments"]
+    ]
     try:
-        with (
-            _instead(cells.namespace, request["instead"]),
-            guarded(request["permits"]),
-            line.clock(request["seconds"]),
-        ):
-            kind, returned = returned_by(function, arguments)
-            tensors = [arrays[v] if k == "tensor" else None for k, v in request["arguments"]]
-            told = {"returned": kind, "changed": changed(arguments, tensors)}
-        return told, returned
+        with _instead(cells.namespace, request["instead"]):
+            clock = line.clock(request["seconds"])
+            kind, returned, changed = called(function, arguments, model, request["permits"], clock)
+        return {"returned": kind, "changed": changed}, returned
     except OutOfTime:
         return {"raised": f"it took longer than {request['seconds']} s"}, {}
     except BaseException as error:

@@ -1,14 +1,14 @@
 """What a task is: one function, its points, what it may call, and the checks that earn the points.
 
-``tasks_smoothgrad``, ``tasks_ig`` and ``tasks_relatives`` hold the tasks themselves.
+The modules beside this one, ``tasks_…``, hold the tasks themselves.
 """
 
 import hashlib
+import inspect
+import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, wraps
-from importlib import import_module
-from operator import attrgetter
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from helpers.benchmark.scenes import SIZE, render, sample_scene
 from helpers.evaluate import logits_of
 
 TOLERANCE = 1e-3  # relative L2 error: the network computes in float64, the student in float32
+AT_ONCE = 64  # points whose gradients are computed together
 MODEL = object()
 """Stands for the network among the arguments of a call."""
 PYPLOT = object()
@@ -30,9 +31,6 @@ class Generator:
     """Stands for numpy.random.default_rng(seed) among the arguments of a call."""
 
     seed: int
-
-
-SALIENCY = ("helpers.attribution.gradients:saliency",)
 
 
 @dataclass(frozen=True)
@@ -54,28 +52,27 @@ class Task:
     instead: dict[str, str] = field(default_factory=dict)
 
 
-def of(module, *names):
-    """What a task permits, as "module:name", each looked up: one that is not there permits nothing.
-
-    Raises:
-        ImportError, AttributeError: there is no such module or name.
-    """
-    for name in names:
-        attrgetter(name)(import_module(module))
-    return [f"{module}:{name}" for name in names]
-
-
 def task(notebook, points, permits, helper, instead=None):
-    """Decorator: makes a ``Task`` of a judge, which bears the name of the student's function."""
-    return lambda judge: Task(
-        notebook,
-        judge.__name__,
-        points,
-        None if permits is None else tuple(permits),
-        helper,
-        judge,
-        instead or {},
-    )
+    """Decorator: makes a ``Task`` of a judge, which bears the name of the student's function.
+    ``permits``: the package's functions that it may call; None: all attribution code.
+    ``instead``: {earlier function of the notebook: a right one}."""
+    if permits is not None:
+        permits = tuple(f"{each.__module__}:{each.__qualname__}" for each in permits)
+    sources = {name: _source(name, right) for name, right in (instead or {}).items()}
+    return lambda judge: Task(notebook, judge.__name__, points, permits, helper, judge, sources)
+
+
+def tasks_in(namespace):
+    """The tasks that a module defines, in order."""
+    return tuple(each for each in namespace.values() if isinstance(each, Task))
+
+
+def _source(name, helper):
+    """What defines a student's function as the package's: an import, or a helper of a task, which
+    imports within itself what it needs."""
+    if helper.__module__.startswith(__package__):
+        return f"{inspect.getsource(helper)}\n{name} = {helper.__name__}"
+    return f"from {helper.__module__} import {helper.__name__} as {name}"
 
 
 def remembered(reference):
@@ -85,11 +82,8 @@ def remembered(reference):
 
     @wraps(reference)
     def wrapper(given, *arguments):
-        plain = [
-            x.numpy().tobytes() if isinstance(x, torch.Tensor) else repr(x).encode()
-            for x in arguments
-        ]
-        key = (given.seed, *(hashlib.sha256(each).digest() for each in plain))
+        plain = [x.numpy() if isinstance(x, torch.Tensor) else repr(x) for x in arguments]
+        key = given.seed, hashlib.sha256(pickle.dumps(plain)).digest()
         if key not in kept:
             kept[key] = reference(given, *arguments)
         return kept[key]
@@ -120,11 +114,7 @@ class Given:
         rng, network = self.rng(1), load_model("scenes", device="cpu").requires_grad_(False)
         for values in network.parameters():
             if values.ndim > 1:  # of convolutions and of the linear layer
-                values += (
-                    0.05
-                    * values.std()
-                    * torch.from_numpy(rng.standard_normal(tuple(values.shape), np.float32))
-                )
+                values += 0.05 * values.std() * _normal(rng, *values.shape)
         return _smooth(network.double())
 
     @cached_property
@@ -172,24 +162,29 @@ class Given:
 
     def fields(self, n, word=2):
         """(n, 3, 32, 32) float32, standard normal."""
-        return torch.from_numpy(
-            self.rng(word).standard_normal((n, 3, self.size, self.size), np.float32)
-        )
+        return _normal(self.rng(word), n, 3, self.size, self.size)
+
+    def normal(self, word, *shape):
+        """float64, standard normal."""
+        return torch.from_numpy(self.rng(word).standard_normal(shape))
 
     def logits(self, pixels):
         return logits_of(self.network, pixels.double())
 
     @remembered
-    def gradient(self, pixels, target):
-        """Reference: float64, at any points."""
-        return input_gradient(self.network, pixels.double(), target)
+    def gradient(self, points, target=None):
+        """Reference: float64, at any points: (N, C, H, W), or (K, N, C, H, W) several of each
+        picture. Without a target, of the class that the network says at each point."""
+        each = points.double().flatten(0, -4)
+        target = self.logits(each).argmax(1) if target is None else target
+        aim = target.repeat(len(each) // len(target))
+        parts = zip(each.split(AT_ONCE), aim.split(AT_ONCE), strict=True)
+        found = [input_gradient(self.network, *part) for part in parts]
+        return torch.cat(found).reshape(points.shape)
 
-    @remembered
-    def mean_gradient(self, pixels, target, fields, noise):
-        """Reference: SmoothGrad on given fields."""
-        return torch.stack(
-            [self.gradient(pixels + noise * field, target) for field in fields]
-        ).mean(0)
+
+def _normal(rng, *shape):
+    return torch.from_numpy(rng.standard_normal(shape, np.float32))
 
 
 def _smooth(network):
@@ -215,9 +210,8 @@ def arguments(values):
         elif isinstance(value, Generator):
             told.append(("generator", value.seed))
         elif isinstance(value, torch.Tensor):
-            told.append(
-                ("tensor", value.numpy() if value.dtype == torch.int64 else value.float().numpy())
-            )
+            value = value if value.dtype == torch.int64 else value.float()
+            told.append(("tensor", value.numpy()))
         else:
             told.append(("tuple" if isinstance(value, tuple) else "value", value))
     return told
@@ -226,30 +220,44 @@ def arguments(values):
 def same(answer, expected, mistakes=None, *, tolerance=TOLERANCE) -> str | None:
     """None if the one array that came back is the expected one, else what is wrong with it.
 
-    mistakes: description → the array that a known mistake would give, or a function that computes
+    mistakes: {description: the array that a known mistake would give}, or a function that computes
         it; if what came back is one of them, the reason names it.
     """
     if answer.problem:
         return answer.problem
+    if answer.kind == "tuple":
+        return "one tensor was expected, found a list or tuple: torch.stack(…) makes one of a list"
     if answer.kind != "array":
-        what = {"tuple": "list or tuple"}.get(answer.kind, answer.kind)
-        stack = ": torch.stack(…) makes one of a list" if answer.kind == "tuple" else ""
-        return f"one tensor was expected, found a {what}{stack}"
-    reason = wrong(answer.arrays.get("", np.empty(0)), expected, mistakes, tolerance=tolerance)
+        return f"one tensor was expected, found a {answer.kind}"
+    reason = wrong(array(answer), expected, mistakes, tolerance=tolerance)
     return f"{reason}; {answer.changed}" if reason and answer.changed else reason
 
 
-def repeats(answer, again, expected) -> str | None:
-    """None if a second call gave what is expected too and neither changed what it was given."""
-    return same(again, expected) or answer.changed or again.changed
+def array(answer) -> np.ndarray:
+    """The one array that came back; an empty one where none did."""
+    return answer.arrays.get("", np.empty(0))
 
 
-def own_draws(answer, again) -> str | None:
-    """What to say where two calls with the same arguments gave different arrays."""
-    first, second = (each.arrays.get("", np.empty(0)) for each in (answer, again))
-    if first.shape == second.shape and relative_error(first, second) > TOLERANCE:
-        return "two calls with the same arguments differ: use the noise of `fields`, draw none"
-    return None
+def shaped(answer, shape) -> str | None:
+    """None if the one array that came back has this shape."""
+    found, shape = array(answer).shape, tuple(shape)
+    return unless(found == shape, answer, f"shape {found}, where {shape} was expected")
+
+
+def unless(right, answer, otherwise) -> str | None:
+    """None if an answer is right, else the problem that it had, or what it is otherwise."""
+    return None if right else answer.problem or otherwise
+
+
+def same_noise(call, arguments, answer, expected, mistakes) -> str | None:
+    """As ``same``, of a function that is given its noise: where it draws some of its own, two calls
+    with the same arguments differ."""
+    problem = same(answer, expected, mistakes)
+    if problem and "allowed" in problem:
+        first, second = array(answer), array(call(*arguments))
+        if first.shape == second.shape and relative_error(first, second) > TOLERANCE:
+            return "two calls with the same arguments differ: use the noise of `fields`, draw none"
+    return problem
 
 
 def wrong(found, expected, mistakes=None, *, tolerance=TOLERANCE) -> str | None:
@@ -262,8 +270,8 @@ def wrong(found, expected, mistakes=None, *, tolerance=TOLERANCE) -> str | None:
         return f"{int((~np.isfinite(found)).sum())} values are NaN or infinite"
     if (error := relative_error(found, expected)) <= tolerance:
         return None
-    for name, values in (mistakes or {}).items():
-        values = np.asarray(values() if callable(values) else values, np.float64)
+    for name, values in (mistakes() if callable(mistakes) else mistakes or {}).items():
+        values = np.asarray(values, np.float64)
         if values.shape == found.shape and relative_error(found, values) <= tolerance:
             return f"relative error {error:.2g}: this is {name}"
     norm = np.linalg.norm(expected)
@@ -282,10 +290,8 @@ def keys(answer, expected) -> str | None:
     if answer.problem:
         return answer.problem
     if answer.kind != "dict":
-        return (
-            "a dict was expected, found "
-            f"{'an array' if answer.kind == 'array' else 'a ' + answer.kind}"
-        )
+        what = "an array" if answer.kind == "array" else f"a {answer.kind}"
+        return f"a dict was expected, found {what}"
     if set(answer.arrays) != set(map(str, expected)):
         found = ", ".join(sorted(answer.arrays))[:300]
         return f"keys {found}, where {', '.join(map(str, expected))} were expected"
@@ -299,13 +305,10 @@ def gradients(answer, expected, mistakes=None, *, pictures=1) -> str | None:
     pictures: how many pictures were asked about at once: with more than one the reason counts the
         gradients of each, as the task does.
     """
-    if answer.problem:
+    if answer.problem or answer.gradients == expected:
         return answer.problem
-    if answer.gradients != expected:
-        looks = (mistakes or {}).get(answer.gradients)
-        found, needed = (f"{rows / pictures:.4g}" for rows in (answer.gradients, expected))
-        each = "for each picture" if pictures > 1 else "of a picture"
-        return f"the network was asked for {found} gradients {each}, where {needed} are needed" + (
-            f": {looks}" if looks else ""
-        )
-    return None
+    looks = (mistakes or {}).get(answer.gradients)
+    found, needed = (f"{rows / pictures:.4g}" for rows in (answer.gradients, expected))
+    each = "for each picture" if pictures > 1 else "of a picture"
+    said = f"the network was asked for {found} gradients {each}, where {needed} are needed"
+    return f"{said}: {looks}" if looks else said

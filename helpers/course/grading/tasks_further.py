@@ -2,7 +2,7 @@
 
 import torch
 
-from helpers.course.grading.tasks import same, task
+from helpers.course.grading.tasks import same, task, tasks_in
 
 
 def _scores(maps):
@@ -16,7 +16,7 @@ def _share(scores, mask):
 
 @task("any_input", 2, (), _scores)
 def my_word_scores(given, call):
-    maps = torch.from_numpy(given.rng(41).standard_normal((3, 5, 7)) + 0.2)
+    maps = given.normal(41, 3, 5, 7) + 0.2
     mistakes = {
         "the mean over the embedding: a part of a sum must be added up": maps.mean(2),
         "the sum of sizes: the parts then no longer add up to the logit's rise": maps.abs().sum(2),
@@ -28,13 +28,13 @@ def my_word_scores(given, call):
     if problem and "shape (3, 7)" in problem:
         problem += ": that is summed over the words; the embedding is the last axis"
     yield 1, "one number a word, (N, T)", problem
-    long = torch.from_numpy(given.rng(42).standard_normal((1, 4, 9)))
+    long = given.normal(42, 1, 4, 9)
     yield 1, "and of one sentence of another length", same(call(long), _scores(long))
 
 
 @task("any_input", 2, (), _share)
 def my_share(given, call):
-    scores = torch.from_numpy(given.rng(43).standard_normal((4, 6)))
+    scores = given.normal(43, 4, 6)
     mask = torch.from_numpy((given.rng(44).random((4, 6)) < 0.4).astype("int64"))
     mask[:, 0], mask[:, 5] = 1, 0
     size, inside = scores.abs(), mask.bool()
@@ -50,12 +50,9 @@ def my_share(given, call):
         "of squares": (scores.square() * mask).sum(1) / scores.square().sum(1),
         "the share of the words that are marked": inside.float().mean(1),
     }
-    yield (
-        1,
-        "the share of the sizes inside, (N,)",
-        same(call(scores, mask), _share(scores, mask), mistakes),
-    )
+    problem = same(call(scores, mask), _share(scores, mask), mistakes)
+    yield 1, "the share of the sizes inside, (N,)", problem
     yield 1, "all is inside: 1", same(call(scores, torch.ones_like(mask)), torch.ones(4))
 
 
-TASKS = (my_word_scores, my_share)
+TASKS = tasks_in(globals())

@@ -5,9 +5,8 @@ from torch.nn import functional as F
 
 from helpers.attribution.maximisation import _variation
 from helpers.attribution.relatives import guided_rule
-from helpers.attribution.smoothgrad import smoothgrad
-from helpers.course.grading.tasks import MODEL, Task, gradients, same, task
-from helpers.course.grading.tasks_smoothgrad import NOISE
+from helpers.course.grading.tasks import MODEL, gradients, same, task, tasks_in
+from helpers.course.grading.tasks_smoothgrad import NOISE, on_fields
 
 
 def _read(maps, how):
@@ -29,26 +28,27 @@ def _end(values, percentile):
 
 @task("relatives_3_display", 5, (), _read)
 def my_reading(given, call):
-    maps = torch.from_numpy(given.rng(31).standard_normal((3, 3, 7, 6)) + 0.2)
-    signed = maps.sum(1, keepdim=True)
+    maps = given.normal(31, 3, 3, 7, 6) + 0.2
+    signed, sizes = maps.sum(1, keepdim=True), maps.abs().sum(1, keepdim=True)
+    mean = maps.mean(1, keepdim=True)
     each = {
         "signed": {
-            "the mean over channels, not the sum": maps.mean(1, keepdim=True),
-            "the sum of the channels' sizes": maps.abs().sum(1, keepdim=True),
+            "the mean over channels, not the sum": mean,
+            "the sum of the channels' sizes": sizes,
         },
         "positive": {
             "the sum of the channels' positive parts: add up the channels first": (
                 maps.clamp(min=0).sum(1, keepdim=True)
             ),
             "the signed sum: what is negative must become 0": signed,
-            "the positive part of the mean over channels": maps.mean(1, keepdim=True).clamp(min=0),
+            "the positive part of the mean over channels": mean.clamp(min=0),
             "the size of the sum: what is negative must become 0": signed.abs(),
         },
         "absolute": {
             "the size of the sum: in a sum the channels cancel, so take the sizes first": (
                 signed.abs()
             ),
-            "the mean of the sizes, not their sum": maps.abs().mean(1, keepdim=True),
+            "the mean of the sizes, not their sum": sizes / maps.shape[1],
             "the largest size of a channel, not the sum over channels": (
                 maps.abs().amax(1, keepdim=True)
             ),
@@ -91,16 +91,13 @@ def my_capped(given, call):
 
 
 def _smoothed(attribution, pixels, fields, noise):
-    given = iter(fields)
-    return smoothgrad(
-        attribution,
-        pixels,
-        torch.zeros(len(pixels), dtype=torch.long),
-        attribution=lambda model, points, target: model(points).detach(),
-        n_samples=len(fields),
-        noise=float(noise),
-        distribution=lambda shape, generator: next(given).cpu().numpy(),
-    )
+    """SmoothGrad of what the attribution says, which takes no target."""
+    none = torch.zeros(len(pixels), dtype=torch.long)
+
+    def said(model, points, target):
+        return attribution(points).detach()
+
+    return on_fields(attribution, pixels, none, fields, float(noise), attribution=said)
 
 
 @task("relatives_1_guided_backprop", 8, (), guided_rule)
@@ -124,18 +121,11 @@ def my_relu_rule(given, call):
         "the activation that goes on, not the gradient": (gradient > 0) * activation,
         "the gradient as it came": gradient,
     }
-    answer = call(gradient, activation)
-    yield (
-        6,
-        "what is positive goes on, where the ReLU was open",
-        same(answer, back * was_open, mistakes),
-    )
+    problem = same(call(gradient, activation), back * was_open, mistakes)
+    yield 6, "what is positive goes on, where the ReLU was open", problem
     flat, at = gradient[:, 0, :4].flatten(1), activation[:, 0, :4].flatten(1)
-    yield (
-        2,
-        "of any shape, as after a linear layer",
-        same(call(flat, at), flat.clamp(min=0) * (at > 0)),
-    )
+    problem = same(call(flat, at), flat.clamp(min=0) * (at > 0))
+    yield 2, "of any shape, as after a linear layer", problem
 
 
 @task("relatives_1_guided_backprop", 6, (), _smoothed)
@@ -143,31 +133,26 @@ def my_smoothed(given, call):
     """The attribution that it is given is the network: its logits are a function of the pictures
     like any other."""
     pixels, fields = given.pixels, given.fields(5)
-    each = torch.stack([given.logits(pixels + NOISE * field) for field in fields])
+
+    def each(points):
+        return given.logits(points.flatten(0, -4)).unflatten(0, points.shape[:-3])
+
+    copies = pixels + NOISE * fields[:, None]
+    said = each(copies)
     mistakes = {
-        "the sum over the fields, not the mean": each.sum(0),
-        "the mean of the absolute values": each.abs().mean(0),
-        "the attribution without noise": lambda: given.logits(pixels),
-        "of one noisy copy alone": each[-1],
-        "the attribution of the mean of the noisy copies": lambda: given.logits(
-            pixels + NOISE * fields.mean(0)
-        ),
-        "with noise of standard deviation 1": lambda: torch.stack(
-            [given.logits(pixels + field) for field in fields]
-        ).mean(0),
-        "with the noisy copies clipped to [0, 1]": lambda: torch.stack(
-            [given.logits((pixels + NOISE * field).clamp(0, 1)) for field in fields]
-        ).mean(0),
+        "the sum over the fields, not the mean": said.sum(0),
+        "the mean of the absolute values": said.abs().mean(0),
+        "the attribution without noise": each(pixels),
+        "of one noisy copy alone": said[-1],
+        "the attribution of the mean of the noisy copies": each(copies.mean(0)),
+        "with noise of standard deviation 1": each(pixels + fields[:, None]).mean(0),
+        "with the noisy copies clipped to [0, 1]": each(copies.clamp(0, 1)).mean(0),
     }
-    answer = call(MODEL, pixels, fields, NOISE)
-    yield (
-        4,
-        "the mean of what the attribution says of pixels + noise × field",
-        same(answer, each.mean(0), mistakes),
-    )
+    problem = same(call(MODEL, pixels, fields, NOISE), said.mean(0), mistakes)
+    yield 4, "the mean of what the attribution says of pixels + noise × field", problem
     fewer = call(MODEL, pixels, fields[:2], 2 * NOISE)
-    expected = torch.stack([given.logits(pixels + 2 * NOISE * field) for field in fields[:2]])
-    yield 2, "another number of fields, another noise", same(fewer, expected.mean(0))
+    expected = each(pixels + 2 * NOISE * fields[:2, None]).mean(0)
+    yield 2, "another number of fields, another noise", same(fewer, expected)
 
 
 def _enlarge(coarse, size, **how):
@@ -190,10 +175,20 @@ def _layer(given, word, n=3, channels=6, places=(3, 5)):
     """What a layer with ReLUs returned, and the logit's gradient there, which differs from place
     to place."""
     rng = given.rng(21, word)
-    maps = torch.from_numpy(rng.standard_normal((n, channels, *places))).float().relu()
-    bias = torch.from_numpy(rng.standard_normal((n, channels, 1, 1)))
-    noise = torch.from_numpy(rng.standard_normal((n, channels, *places)))
-    return maps, (bias + noise).float()
+    shapes = (n, channels, *places), (n, channels, 1, 1), (n, channels, *places)
+    maps, bias, noise = (torch.from_numpy(rng.standard_normal(shape)) for shape in shapes)
+    return maps.float().relu(), (bias + noise).float()
+
+
+def _enlarged_otherwise(coarse, size):
+    """Known mistakes: the same map, enlarged in other ways."""
+    return {
+        "enlarged with align_corners=True, which moves the places": _enlarge(
+            coarse, size, align_corners=True
+        ),
+        "enlarged by the nearest place, not bilinearly": _enlarge(coarse, size, mode="nearest"),
+        "enlarged bicubically, not bilinearly": _enlarge(coarse, size, mode="bicubic"),
+    }
 
 
 @task("relatives_2_cam", 6, (), _cam)
@@ -201,33 +196,20 @@ def my_cam(given, call):
     maps, gradients = _layer(given, 1)
     weights, size = gradients.mean((2, 3)), (13, 20)
     coarse = _weigh(maps.double(), weights.double())
-    mistakes = {
-        "the positive part: CAM keeps its sign": _enlarge(coarse, size).relu(),
-        "the positive part, taken before enlarging: CAM keeps its sign": _enlarge(
-            coarse.relu(), size
-        ),
-        "the mean over channels, not the sum": _enlarge(coarse / maps.shape[1], size),
-        "the sum of the maps without the weights": _enlarge(maps.sum(1, keepdim=True), size),
-        "with the weights' sizes, without their signs": _enlarge(_weigh(maps, weights.abs()), size),
-        "with softmaxed weights: CAM takes them as they are": _enlarge(
-            _weigh(maps, weights.softmax(1)), size
-        ),
-        "with the weights of the first picture for all": _enlarge(
-            _weigh(maps, weights[:1].expand_as(weights)), size
-        ),
-        "enlarged with align_corners=True, which moves the places": _enlarge(
-            coarse, size, align_corners=True
-        ),
-        "enlarged by the nearest place, not bilinearly": _enlarge(coarse, size, mode="nearest"),
-        "enlarged bicubically, not bilinearly": _enlarge(coarse, size, mode="bicubic"),
-        "divided by the number of places": _enlarge(coarse / maps[0, 0].numel(), size),
+    small = {
+        "the positive part, taken before enlarging: CAM keeps its sign": coarse.relu(),
+        "the mean over channels, not the sum": coarse / maps.shape[1],
+        "the sum of the maps without the weights": maps.sum(1, keepdim=True),
+        "with the weights' sizes, without their signs": _weigh(maps, weights.abs()),
+        "with softmaxed weights: CAM takes them as they are": _weigh(maps, weights.softmax(1)),
+        "with the weights of the first picture for all": _weigh(maps, weights[:1]),
+        "divided by the number of places": coarse / maps[0, 0].numel(),
     }
-    answer = call(maps, weights, size)
-    yield (
-        5,
-        "the weighted sum of the channels, with its sign, enlarged bilinearly",
-        same(answer, _enlarge(coarse, size), mistakes),
-    )
+    mistakes = {name: _enlarge(each, size) for name, each in small.items()}
+    mistakes |= _enlarged_otherwise(coarse, size)
+    mistakes["the positive part: CAM keeps its sign"] = _enlarge(coarse, size).relu()
+    problem = same(call(maps, weights, size), _enlarge(coarse, size), mistakes)
+    yield 5, "the weighted sum of the channels, with its sign, enlarged bilinearly", problem
     still = call(maps, weights, (3, 5))
     yield 1, "enlarged to its own size it stays as it is", same(still, coarse)
 
@@ -239,38 +221,28 @@ def my_grad_cam(given, call):
     weights = gradients.double().mean((2, 3))
     coarse = _weigh(maps.double(), weights)
     each = (gradients * maps).sum(1, keepdim=True)
-    mistakes = {
-        "without the ReLU": _enlarge(coarse, size),
-        "with the ReLU after enlarging: it comes before": _enlarge(coarse, size).relu(),
-        "with the absolute value, where the ReLU belongs": _enlarge(coarse.abs(), size),
-        "gradient × maps place by place: the gradient is not averaged over places": _enlarge(
-            each.relu(), size
+    small = {
+        "without the ReLU": coarse,
+        "with the absolute value, where the ReLU belongs": coarse.abs(),
+        "gradient × maps place by place: the gradient is not averaged over places": each.relu(),
+        "gradient × maps place by place, without the ReLU": each,
+        "weighted by the mean of |gradient|": _weigh(maps, gradients.abs().mean((2, 3))).relu(),
+        "weighted by the positive gradients alone": (
+            _weigh(maps, gradients.relu().mean((2, 3))).relu()
         ),
-        "gradient × maps place by place, without the ReLU": _enlarge(each, size),
-        "weighted by the mean of |gradient|": _enlarge(
-            _weigh(maps, gradients.abs().mean((2, 3))).relu(), size
-        ),
-        "weighted by the positive gradients alone": _enlarge(
-            _weigh(maps, gradients.relu().mean((2, 3))).relu(), size
-        ),
-        "weighted by the sum over places, not their mean": _enlarge(places * coarse.relu(), size),
-        "the mean over channels, not the sum": _enlarge(coarse.relu() / maps.shape[1], size),
-        "weighted by the mean over all pictures": _enlarge(
-            _weigh(maps, weights.mean(0, keepdim=True).expand_as(weights)).relu(), size
-        ),
-        "enlarged with align_corners=True, which moves the places": _enlarge(
-            coarse.relu(), size, align_corners=True
-        ),
-        "enlarged by the nearest place, not bilinearly": _enlarge(
-            coarse.relu(), size, mode="nearest"
+        "weighted by the sum over places, not their mean": places * coarse.relu(),
+        "the mean over channels, not the sum": coarse.relu() / maps.shape[1],
+        "weighted by the mean over all pictures": (
+            _weigh(maps, weights.mean(0, keepdim=True)).relu()
         ),
     }
-    answer = call(maps, gradients, size)
-    yield (
-        4,
-        "the channels weighted by their mean gradient, summed, rectified, enlarged bilinearly",
-        same(answer, _enlarge(coarse.relu(), size), mistakes),
-    )
+    mistakes = {name: _enlarge(each, size) for name, each in small.items()}
+    mistakes |= _enlarged_otherwise(coarse.relu(), size)
+    after = "with the ReLU after enlarging: it comes before"
+    mistakes[after] = _enlarge(coarse, size).relu()
+    problem = same(call(maps, gradients, size), _enlarge(coarse.relu(), size), mistakes)
+    text = "the channels weighted by their mean gradient, summed, rectified, enlarged bilinearly"
+    yield 4, text, problem
     still = call(maps, gradients, (3, 5))
     yield 1, "enlarged to its own size it stays as it is", same(still, coarse.relu(), mistakes)
     against = call(maps, -gradients, size)
@@ -285,120 +257,106 @@ def _varied(pixels):
 
 @task("relatives_4_activation_maximisation", 4, (), _varied)
 def my_total_variation(given, call):
-    pixels = given.pixels
-    down, across = pixels.double().diff(dim=2), pixels.double().diff(dim=3)
-    expected = _variation(pixels.double())
-    wrapped = [(pixels.double() - pixels.double().roll(1, d)).abs() for d in (2, 3)]
+    pixels = given.pixels.double()
+    down, across = pixels.diff(dim=2), pixels.diff(dim=3)
+    expected = _variation(pixels)
 
-    def total(values):
-        return values.flatten(1).sum(1)
+    def mean(*differences):
+        return sum(each.mean((1, 2, 3)) for each in differences)
 
     mistakes = {
-        "the mean of squares, not of absolute values": (
-            down.square().mean((1, 2, 3)) + across.square().mean((1, 2, 3))
+        "the mean of squares, not of absolute values": mean(down.square(), across.square()),
+        "the sum of the differences, not their mean": (
+            down.abs().sum((1, 2, 3)) + across.abs().sum((1, 2, 3))
         ),
-        "the sum of the differences, not their mean": total(down.abs()) + total(across.abs()),
-        "down only: the differences across are missing": down.abs().mean((1, 2, 3)),
-        "across only: the differences down are missing": across.abs().mean((1, 2, 3)),
-        "the last row compared with the first: a wrap-around": sum(
-            each.mean((1, 2, 3)) for each in wrapped
+        "down only: the differences across are missing": mean(down.abs()),
+        "across only: the differences down are missing": mean(across.abs()),
+        "the last row compared with the first: a wrap-around": mean(
+            *((pixels - pixels.roll(1, dim)).abs() for dim in (2, 3))
         ),
-        "of signed differences, which cancel": down.mean((1, 2, 3)) + across.mean((1, 2, 3)),
+        "of signed differences, which cancel": mean(down, across),
         "one number for all pictures": expected.mean().expand(len(pixels)),
         "half of it: the mean of both directions, where their sum belongs": expected / 2,
     }
-    answer = call(pixels)
-    yield 3, "the mean absolute difference, down plus across", same(answer, expected, mistakes)
+    problem = same(call(given.pixels), expected, mistakes)
+    yield 3, "the mean absolute difference, down plus across", problem
     grey = given.large_pictures(2)[:, :1, :40]
     yield 1, "grey pictures, wider than high", same(call(grey), _variation(grey.double()))
 
 
-def _climbed(model, start, target, n_steps, step_size, low=0.0, high=1.0, **mistake):
-    """Plain ascent; ``mistake`` makes the wrong ones that a check knows."""
-    mistake = {
-        "sign": 1,
-        "over": "picture",
-        "of": "logit",
-        "clamp": "each",
-        "once": False,
-    } | mistake
-    moved, gradient = start, None
+def _climbed(
+    model, start, target, n_steps, step_size, low=0.0, high=1.0, *, step=None, clamp="each"
+):
+    """Plain ascent; ``step``, from a gradient and its root mean squares, and ``clamp`` make the
+    wrong ones that a check knows."""
+    moved = start
     for _ in range(n_steps):
-        if gradient is None or not mistake["once"]:
-            points = moved.detach().requires_grad_()
-            logits = model(points)
-            logits = logits.softmax(1) if mistake["of"] == "probability" else logits
-            score = logits.gather(1, target[:, None])
-            (gradient,) = torch.autograd.grad(score.sum(), points)
-        size = gradient.flatten(1).square().mean(1).sqrt()
-        if mistake["over"] == "batch":
-            size = gradient.square().mean().sqrt().expand(len(size))
-        if mistake["over"] == "norm":
-            size = gradient.flatten(1).norm(dim=1)
-        if mistake["over"] == "nothing":
-            size = torch.ones_like(size)
-        step = gradient / size.clamp(min=1e-12).reshape(-1, *[1] * (gradient.ndim - 1))
-        step = gradient.sign() if mistake["over"] == "sign" else step
-        moved = moved.detach() + mistake["sign"] * step_size * step
-        moved = moved.clamp(low, high) if mistake["clamp"] == "each" else moved
-    return moved.clamp(low, high) if mistake["clamp"] == "end" else moved
+        points = moved.detach().requires_grad_()
+        score = model(points).gather(1, target[:, None])
+        (gradient,) = torch.autograd.grad(score.sum(), points)
+        size = gradient.square().flatten(1).mean(1).sqrt().clamp(min=1e-12)
+        size = size.reshape(-1, *[1] * (gradient.ndim - 1))
+        moved = points.detach() + step_size * (step(gradient, size) if step else gradient / size)
+        moved = moved.clamp(low, high) if clamp == "each" else moved
+    return moved.clamp(low, high) if clamp == "end" else moved
 
 
 @task("relatives_4_activation_maximisation", 8, (), _climbed)
 def my_ascent(given, call):
-    start, target = given.pixels, given.target
+    start, target, several, one = given.pixels, given.target, (3, 0.15), (1, 0.03)
+    logits = given.network
 
-    def climbed(n_steps, step_size, *limits, **mistake):
-        asked = given.network, start.double(), target, n_steps, step_size, *limits
-        return lambda: _climbed(*asked, **mistake)
+    def climbed(*settings, model=logits, **mistake):
+        return _climbed(model, start.double(), target, *settings, **mistake)
 
-    several, one = (3, 0.15), (1, 0.03)
-    steps = {
-        "a descent: the step goes against the gradient": dict(sign=-1),
-        "without the division by the root mean square": dict(over="nothing"),
-        "divided by one root mean square for all pictures, not by each picture's": dict(
-            over="batch"
-        ),
-        "divided by the norm, not by the root mean square": dict(over="norm"),
-        "the gradient's sign, not the gradient over its root mean square": dict(over="sign"),
-        "of the probability, not of the logit": dict(of="probability"),
-    }
-    paths = {
-        "never clamped to the limits": dict(clamp="never"),
-        "clamped at the end only, not after each step": dict(clamp="end"),
-        "with the first gradient at every step": dict(once=True),
-    }
-    mistakes = {name: climbed(*one, **wrong) for name, wrong in steps.items()}
+    def probabilities(points):
+        return logits(points).softmax(1)
+
+    def in_a_step(settings):
+        root = len(start[0].flatten()) ** 0.5
+        steps = {
+            "a descent: the step goes against the gradient": lambda slope, size: -slope / size,
+            "without the division by the root mean square": lambda slope, size: slope,
+            "divided by one root mean square for all pictures, not by each picture's": (
+                lambda slope, size: slope / size.square().mean().sqrt()
+            ),
+            "divided by the norm, not by the root mean square": (
+                lambda slope, size: slope / (root * size)
+            ),
+            "the gradient's sign, not the gradient over its root mean square": (
+                lambda slope, size: slope.sign()
+            ),
+        }
+        mistakes = {name: climbed(*settings, step=step) for name, step in steps.items()}
+        text = "of the probability, not of the logit"
+        return mistakes | {text: climbed(*settings, model=probabilities)}
+
+    def in_several():
+        first = climbed(1, 1, clamp="never") - start
+        return in_a_step(several) | {
+            "never clamped to the limits": climbed(*several, clamp="never"),
+            "clamped at the end only, not after each step": climbed(*several, clamp="end"),
+            "with the first gradient at every step": climbed(
+                *several, step=lambda slope, size: first
+            ),
+            "one step too few": climbed(2, 0.15),
+            "one step too many": climbed(4, 0.15),
+        }
+
+    problem = same(call(MODEL, start, target, *one), climbed(*one), lambda: in_a_step(one))
     text = "one step: the gradient of the logit over its root mean square in each picture"
-    yield 2, text, same(call(MODEL, start, target, *one), climbed(*one)(), mistakes)
-    mistakes = {name: climbed(*several, **wrong) for name, wrong in (steps | paths).items()}
-    mistakes |= {
-        "one step too few": climbed(2, 0.15),
-        "one step too many": climbed(4, 0.15),
-    }
-    answer, n_steps = call(MODEL, start, target, *several), several[0]
+    yield 2, text, problem
+    answer = call(MODEL, start, target, *several)
     text = "several steps, each from where the last one ended, clamped to [0, 1] after each"
-    yield 3, text, same(answer, climbed(*several)(), mistakes)
+    yield 3, text, same(answer, climbed(*several), in_several)
     asked = {len(start): "is the gradient taken once, and not at every step?"}
-    yield (
-        1,
-        "asks for one gradient a step and picture",
-        gradients(answer, n_steps * len(start), asked),
-    )
+    problem = gradients(answer, several[0] * len(start), asked)
+    yield 1, "asks for one gradient a step and picture", problem
     narrow = call(MODEL, start, target, 2, 0.05, 0.3, 0.6)
     fixed = {"clamped to [0, 1], whatever low and high are": climbed(2, 0.05)}
-    text = "other limits: clamped to [low, high]"
-    yield 1, text, same(narrow, climbed(2, 0.05, 0.3, 0.6)(), fixed)
+    problem = same(narrow, climbed(2, 0.05, 0.3, 0.6), fixed)
+    yield 1, "other limits: clamped to [low, high]", problem
     yield 1, "no step gives the start", same(call(MODEL, start, target, 0, 0.1), start)
 
 
-TASKS: tuple[Task, ...] = (
-    my_reading,
-    my_capped,
-    my_relu_rule,
-    my_smoothed,
-    my_cam,
-    my_grad_cam,
-    my_total_variation,
-    my_ascent,
-)
+TASKS = tasks_in(globals())

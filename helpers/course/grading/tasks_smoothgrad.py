@@ -7,51 +7,39 @@ from scipy import stats
 from helpers.attribution.aggregates import AGGREGATES, make_accumulator
 from helpers.attribution.gradients import saliency
 from helpers.attribution.smoothgrad import smoothgrad
+from helpers.attribution.targets import probability
 from helpers.course.grading.tasks import (
     MODEL,
-    SALIENCY,
     Generator,
+    array,
     gradients,
     keys,
-    own_draws,
-    repeats,
     same,
+    same_noise,
+    shaped,
     task,
+    tasks_in,
     wrong,
 )
 from helpers.noise import noise_field
 
-_MY_GRADIENT = {
-    "my_gradient": "from helpers.attribution.gradients import saliency as my_gradient",
-}
 NOISE = 0.12
 
 
-def _on_fields(model, pixels, target, fields, noise, **several):
+def on_fields(model, pixels, target, fields, noise, **several):
     """The helper's SmoothGrad on given fields, (n, C, H, W)."""
     given = iter(fields)
-    several = {"n_samples": len(fields)} | several
-    return smoothgrad(
-        model,
-        pixels,
-        target,
-        noise=noise,
-        distribution=lambda shape, generator: next(given).cpu().numpy(),
-        **several,
-    )
+    drawn = {"noise": noise, "distribution": lambda shape, generator: next(given).cpu().numpy()}
+    return smoothgrad(model, pixels, target, **{"n_samples": len(fields)} | drawn | several)
 
 
 def _strengths(model, pixels, target, strengths, fields):
-    return torch.stack(
-        [
-            _on_fields(model, pixels, target, fields if s else fields[:1], float(s))
-            for s in strengths
-        ]
-    )
+    drawn = [(float(s), fields if s else fields[:1]) for s in strengths]
+    return torch.stack([on_fields(model, pixels, target, some, s) for s, some in drawn])
 
 
 def _counts(model, pixels, target, counts, fields, noise):
-    return _on_fields(model, pixels, target, fields, noise, n_samples=list(counts))
+    return on_fields(model, pixels, target, fields, noise, n_samples=list(counts))
 
 
 def _aggregate(gradients, how):
@@ -68,167 +56,123 @@ def _draw(distribution, shape, generator):
 
 @task("smoothgrad_1_method", 4, (), saliency)
 def my_gradient(given, call):
-    answer = call(MODEL, given.pixels, given.target)
-    expected = given.gradient(given.pixels, given.target)
-    mistakes = {
-        "its absolute value": expected.abs(),
-        "the gradient of the predicted class, not of the target": lambda: given.gradient(
-            given.pixels, given.predicted
-        ),
-        "the gradient of the target's probability, not of its logit": lambda: _probability(given),
-        "divided by the number of pictures: the sum of their logits belongs here, not the mean": (
-            expected / len(given.pixels)
-        ),
-        "the gradient of all logits, not of the target's": lambda: sum(
-            given.gradient(given.pixels, torch.full_like(given.target, k))
-            for k in range(len(given.facts["classes"]))
-        ),
-        "every target's logit of every picture, as `[:, target]` picks them; one a picture "
-        "belongs here": lambda: sum(
-            given.gradient(given.pixels, torch.full_like(given.target, k)) for k in given.target
-        ),
-        "the gradient times the picture": expected * given.pixels,
-    }
-    yield (
-        2,
-        "the gradient of the target's logit, signed, in the shape of the pixels",
-        same(answer, expected, mistakes),
-    )
-    again = call(MODEL, given.pixels, given.target)
-    yield (
-        1,
-        "a second call gives the same, and the pixels stay as they were",
-        repeats(answer, again, expected),
-    )
-    yield 1, "asks the network for one gradient a picture", gradients(answer, len(given.pixels))
+    pixels, target = given.pixels, given.target
+    answer = call(MODEL, pixels, target)
+    expected = given.gradient(pixels, target)
 
+    def mistakes():
+        classes = torch.arange(len(given.facts["classes"]))
+        of_each = torch.stack([given.gradient(pixels, k.expand(len(pixels))) for k in classes])
+        return {
+            "its absolute value": expected.abs(),
+            "the gradient of the predicted class, not of the target": given.gradient(pixels),
+            "the gradient of the target's probability, not of its logit": saliency(
+                given.network, pixels.double(), probability(target)
+            ),
+            "divided by the number of pictures: the sum of their logits belongs here, not the "
+            "mean": expected / len(pixels),
+            "the gradient of all logits, not of the target's": of_each.sum(0),
+            "every target's logit of every picture, as `[:, target]` picks them; one a picture "
+            "belongs here": of_each[target].sum(0),
+            "the gradient times the picture": expected * pixels,
+        }
 
-def _renamed(given, fields, noise):
-    """With the class that the network says of each noisy copy, not of the clean picture."""
-    points = [given.pixels + noise * field for field in fields]
-    each = [given.gradient(point, given.logits(point).argmax(1)) for point in points]
-    return torch.stack(each).mean(0)
-
-
-def _clipped(given, fields, noise):
-    points = [(given.pixels + noise * field).clamp(0, 1) for field in fields]
-    return torch.stack([given.gradient(point, given.target) for point in points]).mean(0)
+    text = "the gradient of the target's logit, signed, in the shape of the pixels"
+    yield 2, text, same(answer, expected, mistakes)
+    again = call(MODEL, pixels, target)
+    problem = same(again, expected) or answer.changed or again.changed
+    yield 1, "a second call gives the same, and the pixels stay as they were", problem
+    yield 1, "asks the network for one gradient a picture", gradients(answer, len(pixels))
 
 
 RENAMED = "with the class predicted for each noisy copy, not `target`"
 CLIPPED = "with the noisy copies clipped to [0, 1]"
 
 
-def _probability(given):
-    points = given.pixels.double().requires_grad_()
-    return torch.autograd.grad(
-        given.network(points).softmax(1).gather(1, given.target[:, None]).sum(), points
-    )[0]
-
-
-@task("smoothgrad_1_method", 8, SALIENCY, _on_fields, _MY_GRADIENT)
+@task("smoothgrad_1_method", 8, [saliency], on_fields, {"my_gradient": saliency})
 def my_smoothgrad(given, call):
     pixels, target, fields = given.pixels, given.target, given.fields(6)
-    answer = call(MODEL, pixels, target, fields, NOISE)
-    each = torch.stack([given.gradient(pixels + NOISE * field, target) for field in fields])
-    mistakes = {
-        "the mean of the absolute gradients": each.abs().mean(0),
-        "the mean of the squared gradients": each.square().mean(0),
-        "the plain gradient": lambda: given.gradient(pixels, target),
-        "the sum over the fields, not the mean": each.sum(0),
-        "the gradient at the mean of the noisy copies": lambda: given.gradient(
-            pixels + NOISE * fields.mean(0), target
-        ),
-        "with noise of standard deviation 1": lambda: given.mean_gradient(
-            pixels, target, fields, 1.0
-        ),
-        CLIPPED: lambda: _clipped(given, fields, NOISE),
-        "the map of the predicted class": lambda: given.mean_gradient(
-            pixels, given.predicted, fields, NOISE
-        ),
-        RENAMED: lambda: _renamed(given, fields, NOISE),
-        "a field of its own for each picture; each field belongs to all pictures": lambda: (
-            given.gradient(pixels + NOISE * fields[: len(pixels)], target)
-        ),
-        "`+=` on the pixels: each copy has the noise of those before it too": lambda: (
-            given.mean_gradient(pixels, target, fields.cumsum(0), NOISE)
-        ),
-    }
-    problem = same(answer, each.mean(0), mistakes)
-    if problem and "allowed" in problem:
-        problem = own_draws(answer, call(MODEL, pixels, target, fields, NOISE)) or problem
+    copies = pixels + NOISE * fields[:, None]
+    each = given.gradient(copies, target)
+
+    def mistakes():
+        loud, added_up = pixels + fields[:, None], pixels + NOISE * fields.cumsum(0)[:, None]
+        one_each = pixels + NOISE * fields[: len(pixels)]
+        return {
+            "the mean of the absolute gradients": each.abs().mean(0),
+            "the mean of the squared gradients": each.square().mean(0),
+            "the plain gradient": given.gradient(pixels, target),
+            "the sum over the fields, not the mean": each.sum(0),
+            "the gradient at the mean of the noisy copies": given.gradient(copies.mean(0), target),
+            "with noise of standard deviation 1": given.gradient(loud, target).mean(0),
+            CLIPPED: given.gradient(copies.clamp(0, 1), target).mean(0),
+            "the map of the predicted class": given.gradient(copies, given.predicted).mean(0),
+            RENAMED: given.gradient(copies).mean(0),
+            "a field of its own for each picture; each field belongs to all pictures": (
+                given.gradient(one_each, target)
+            ),
+            "`+=` on the pixels: each copy has the noise of those before it too": (
+                given.gradient(added_up, target).mean(0)
+            ),
+        }
+
+    arguments = MODEL, pixels, target, fields, NOISE
+    answer = call(*arguments)
+    problem = same_noise(call, arguments, answer, each.mean(0), mistakes)
     yield 4, "the mean of the signed gradients at pixels + noise × field", problem
     fewer = call(MODEL, pixels, target, fields[:2], 2 * NOISE)
-    expected = given.mean_gradient(pixels, target, fields[:2], 2 * NOISE)
-    mistakes = {"the sum over the fields, not the mean": 2 * expected}
-    yield 2, "another number of fields, another noise", same(fewer, expected, mistakes)
+    expected = given.gradient(pixels + 2 * NOISE * fields[:2, None], target).mean(0)
+    summed = {"the sum over the fields, not the mean": 2 * expected}
+    yield 2, "another number of fields, another noise", same(fewer, expected, summed)
     still = call(MODEL, pixels, target, fields[:2], 0.0)
     problem = same(still, given.gradient(pixels, target)) or still.changed
     yield 1, "noise 0 gives the plain gradient, and the pixels stay as they were", problem
-    yield (
-        1,
-        "asks the network for one gradient for each field and picture",
-        gradients(answer, len(fields) * len(pixels)),
-    )
+    problem = gradients(answer, len(fields) * len(pixels))
+    yield 1, "asks the network for one gradient for each field and picture", problem
 
 
-@task("smoothgrad_2_noise_strength", 10, SALIENCY, _strengths)
+@task("smoothgrad_2_noise_strength", 10, [saliency], _strengths)
 def my_noise_study(given, call):
     pixels, target, fields = given.pixels, given.target, given.fields(4)
     strengths = [0.0, 0.1, 0.25]
-    answer = call(MODEL, pixels, target, strengths, fields)
-    expected = torch.stack([given.mean_gradient(pixels, target, fields, s) for s in strengths])
-    mistakes = {
-        "the mean of absolute gradients": lambda: torch.stack(
-            [_mean_abs(given, fields, s) for s in strengths]
-        ),
-        "the sums over the fields, not the means": lambda: torch.stack(
-            [m * (len(fields) if s else 1) for s, m in zip(strengths, expected, strict=True)]
-        ),
-        "the sums over the fields, not the means, at σ = 0 too": expected * len(fields),
-        RENAMED: lambda: torch.stack([_renamed(given, fields, s) for s in strengths]),
-        RENAMED + " (but at σ = 0)": lambda: torch.stack(
-            [expected[0], *(_renamed(given, fields, s) for s in strengths[1:])]
-        ),
-        CLIPPED: lambda: torch.stack([_clipped(given, fields, s) for s in strengths]),
-    }
-    problem = same(answer, expected, mistakes)
-    if problem and "allowed" in problem:
-        problem = own_draws(answer, call(MODEL, pixels, target, strengths, fields)) or problem
+    copies = [pixels + s * fields[:, None] for s in strengths]
+    each = torch.stack([given.gradient(several, target) for several in copies])
+    expected = each.mean(1)
+
+    def mistakes():
+        renamed = torch.stack([given.gradient(several).mean(0) for several in copies])
+        clipped = [given.gradient(several.clamp(0, 1), target).mean(0) for several in copies]
+        return {
+            "the mean of absolute gradients": each.abs().mean(1),
+            "the sums over the fields, not the means": torch.cat([expected[:1], each[1:].sum(1)]),
+            "the sums over the fields, not the means, at σ = 0 too": each.sum(1),
+            RENAMED: renamed,
+            RENAMED + " (but at σ = 0)": torch.cat([expected[:1], renamed[1:]]),
+            CLIPPED: torch.stack(clipped),
+        }
+
+    arguments = MODEL, pixels, target, strengths, fields
+    answer = call(*arguments)
+    problem = same_noise(call, arguments, answer, expected, mistakes)
     yield 4, "a map (S, N, C, H, W): SmoothGrad for each strength on the same fields", problem
-    if answer.kind != "array" or answer.problem:
-        problem = same(answer, expected)
-    else:
-        problem = wrong(answer.arrays.get("", np.empty((1, 0)))[:1], expected[:1])
+    found = array(answer)[:1] if array(answer).ndim else array(answer)
+    is_array = answer.kind == "array" and not answer.problem
+    problem = wrong(found, expected[:1]) if is_array else same(answer, expected)
     yield 2, "strength 0 gives the plain gradient", problem
     other = call(MODEL, pixels, target, [0.3, 0.05], fields[:3])
-    expected = torch.stack(
-        [given.mean_gradient(pixels, target, fields[:3], s) for s in (0.3, 0.05)]
-    )
-    yield 2, "other strengths, in any order", same(other, expected) or other.changed
-    yield (
-        2,
-        "strength 0 costs one gradient a picture",
-        gradients(answer, (2 * len(fields) + 1) * len(pixels)),
-    )
+    maps = [given.gradient(pixels + s * fields[:3, None], target).mean(0) for s in (0.3, 0.05)]
+    problem = same(other, torch.stack(maps)) or other.changed
+    yield 2, "other strengths, in any order", problem
+    problem = gradients(answer, (2 * len(fields) + 1) * len(pixels))
+    yield 2, "strength 0 costs one gradient a picture", problem
 
 
-def _mean_abs(given, fields, noise):
-    return (
-        torch.stack(
-            [given.gradient(given.pixels + noise * field, given.target) for field in fields]
-        )
-        .abs()
-        .mean(0)
-    )
-
-
-@task("smoothgrad_3_sample_count", 10, SALIENCY, _counts)
+@task("smoothgrad_3_sample_count", 10, [saliency], _counts)
 def my_counts(given, call):
     pixels, target, fields = given.pixels, given.target, given.fields(9)
     counts = [5, 1, 8]
     answer = call(MODEL, pixels, target, counts, fields, NOISE)
-    each = torch.stack([given.gradient(pixels + NOISE * field, target) for field in fields])
+    each = given.gradient(pixels + NOISE * fields[:, None], target)
     for points, n in zip((3, 2, 3), counts, strict=True):
         total = each[:n].sum(0)
         mistakes = {
@@ -247,57 +191,49 @@ def my_counts(given, call):
         problem = (found is not None and wrong(found, total / n, mistakes)) or keys(answer, counts)
         yield points, f"{n}: the mean over the first {n} fields", problem
     again = {sum(counts) * len(pixels): "a pass of its own for each count?"}
-    yield (
-        2,
-        "evaluates each field's gradient once, and none beyond the largest count",
-        gradients(answer, max(counts) * len(pixels), again) or answer.changed,
-    )
+    problem = gradients(answer, max(counts) * len(pixels), again) or answer.changed
+    yield 2, "evaluates each field's gradient once, and none beyond the largest count", problem
 
 
 @task("smoothgrad_4_noise_distribution", 10, (), _draw)
 def my_noise(given, call):
     shape = (3, 80, 80 + given.seed % 16)
+    width, normal = np.sqrt(12), stats.norm()
     laws = {
-        "normal": stats.norm(),
-        "uniform": stats.uniform(-np.sqrt(3), 2 * np.sqrt(3)),
+        "normal": normal,
+        "uniform": stats.uniform(-width / 2, width),
         "laplace": stats.laplace(scale=np.sqrt(0.5)),
         "rademacher": None,
     }
-    normal = {"normal noise": laws["normal"]}
     mistakes = {
-        "uniform": normal
-        | {
+        "normal": {},
+        "uniform": {
+            "normal noise": normal,
             "uniform on [−1, 1], whose standard deviation is 1/√3": stats.uniform(-1, 2),
             "uniform on [0, 1], whose mean is ½": stats.uniform(),
-            "uniform from 0 to √12, whose mean is √3": stats.uniform(0, np.sqrt(12)),
-            "uniform on [−√12, √12]: √12 is the whole width": stats.uniform(
-                -np.sqrt(12), 2 * np.sqrt(12)
-            ),
+            "uniform from 0 to √12, whose mean is √3": stats.uniform(0, width),
+            "uniform on [−√12, √12]: √12 is the whole width": stats.uniform(-width, 2 * width),
         },
-        "laplace": normal
-        | {
+        "laplace": {
+            "normal noise": normal,
             "Laplace noise of scale 1, whose standard deviation is √2": stats.laplace(),
             "√2 times the scale 1, where 1/√2 of it belongs": stats.laplace(scale=np.sqrt(2)),
             "Laplace noise of scale ½, whose variance is 2 · ½²": stats.laplace(scale=0.5),
         },
-        "rademacher": normal,
+        "rademacher": {"normal noise": normal},
     }
     problems = {}
     for name, law in laws.items():
         first, again, other = (call(name, shape, Generator(given.seed + i)) for i in (1, 1, 2))
-        problem = _not_drawn(first, law, shape, mistakes.get(name, {}))
+        problem = _not_drawn(first, law, shape, mistakes[name])
         yield 2, f"{name}: its shape, mean 0, standard deviation 1", problem
-        first, again, other = (
-            answer.arrays.get("", np.empty(0)) for answer in (first, again, other)
-        )
+        first, again, other = map(array, (first, again, other))
         if problem and (first.shape != shape or not np.isfinite(first).all()):
             problems[name] = problem
         elif not np.array_equal(first, again):
             problems[name] = "the same generator gave other numbers: the draws do not come from it"
         elif np.array_equal(first, other):
-            problems[name] = (
-                "another generator gave the same numbers: the draws do not come from it"
-            )
+            problems[name] = "another generator gave the same numbers: they do not come from it"
     reasons = set(problems.values())
     if len(problems) < len(laws) or len(reasons) > 1:
         reasons = [f"{name}: {problem}" for name, problem in problems.items()]
@@ -305,11 +241,9 @@ def my_noise(given, call):
 
 
 def _not_drawn(answer, law, shape, mistakes):
-    if answer.problem:
-        return answer.problem
-    found = np.asarray(answer.arrays.get("", np.empty(0)), np.float64)
-    if found.shape != shape:
-        return f"shape {found.shape}, where {shape} was expected"
+    found = np.asarray(array(answer), np.float64)
+    if problem := shaped(answer, shape):
+        return problem
     if not np.isfinite(found).all():
         return "not all values are finite"
     if law is None and set(np.unique(found)) == {0.0, 1.0}:
@@ -325,11 +259,9 @@ def _not_drawn(answer, law, shape, mistakes):
         return None if set(np.unique(found)) == {-1.0, 1.0} else "values other than -1 and 1"
     if len(np.unique(found)) < found.size / 2:
         return "values repeat"
-    distance = _distance(found, law)
-    # 1e-14 by chance
-    return (
-        None if distance < 0.03 else f"of another shape: Kolmogorov–Smirnov distance {distance:.3f}"
-    )
+    if (distance := _distance(found, law)) > 0.03:  # 1e-14 by chance
+        return f"of another shape: Kolmogorov–Smirnov distance {distance:.3f}"
+    return None
 
 
 def _distance(found, law):
@@ -338,13 +270,14 @@ def _distance(found, law):
 
 @task("smoothgrad_5_aggregation", 10, (), _aggregate)
 def my_aggregate(given, call):
-    values = torch.from_numpy(given.rng(5).standard_normal((20, 2, 3, 6, 5)) + 0.3).float()
+    values = (given.normal(5, 20, 2, 3, 6, 5) + 0.3).float()
     values[3, 0, 0, 0, 0] = 0  # must not decide a geometric mean
     for points, how in zip((1, 1, 1, 2, 2, 2, 1), AGGREGATES, strict=True):
         problem = None
         for n in (20, 17, 5):  # n / 10 is whole; is not, and rounds up; is less than one
             answer = call(values[:n], how)
-            problem = same(answer, _exact(values[:n], how), _mistaken(values[:n], how))
+            expected = _aggregate(values[:n].double(), how)
+            problem = same(answer, expected, _mistaken(values[:n], how))
             problem = problem or answer.changed
             if problem and n < 20:
                 problem = f"of {n} gradients: {problem}"
@@ -355,13 +288,6 @@ def my_aggregate(given, call):
         if how == "trimmed_mean" and "NaN" in (problem or ""):
             problem += ": with k = 0, values[k:-k] is empty; values[k : n - k] is not"
         yield points, how, problem
-
-
-def _exact(values, how):
-    accumulator = AGGREGATES[how]()
-    for value in values.double():
-        accumulator.update(value)
-    return accumulator.result()
 
 
 def _mistaken(values, how):
@@ -400,4 +326,4 @@ def _mistaken(values, how):
     }.get(how)
 
 
-TASKS = (my_gradient, my_smoothgrad, my_noise_study, my_counts, my_noise, my_aggregate)
+TASKS = tasks_in(globals())

@@ -36,6 +36,7 @@ from helpers.course.grading.pages import (
     write_feedback,
     write_overview,
     write_student,
+    zip_feedback,
 )
 from helpers.course.grading.reading import MOST_BYTES
 from helpers.course.grading.sandbox import Limits, isolation
@@ -166,7 +167,8 @@ def grade(
             said = f"its page could not be written: {type(error).__name__}: {error}"
             summaries[student]["problems"].append(said)
             print(f"{student}: {said}", file=sys.stderr)
-    write_grades(out, summaries)
+    notes += write_grades(out, summaries)
+    zip_feedback(out, students)
     write_overview(out, records, {name: summaries[name] for name in order}, isolated, notes, shown)
     for note in notes:
         print(note, file=sys.stderr)

@@ -12,6 +12,7 @@ from helpers.course.grading.tables import read_table, write_csv
 MARK_COLUMNS = ("student", "notebook", "task", "points", "mark", "remark", "marker", "work")
 DAY = 24 * 3600
 BONUS = "Bonus points"
+_MOODLE = ("email", "Email address"), ("id", "ID number")
 
 
 def read_marks(path) -> dict[tuple[str, str, str], dict]:
@@ -213,9 +214,9 @@ def number(earned, unknown=""):
 
 def write_grades(out, summaries):
     """grades.csv for people, and canvas.csv and moodle.csv for course systems, where what is not
-    graded or was not handed in stays empty."""
+    graded or was not handed in stays empty. Returns what a person should know of them."""
     if not summaries:
-        return
+        return []
     first = next(iter(summaries.values()))
     known = [key for key in ABOUT if any(key in total["about"] for total in summaries.values())]
     columns = [
@@ -259,9 +260,13 @@ def write_grades(out, summaries):
     write_csv(
         Path(out, "canvas.csv"), canvas, [["Points Possible", "", "", "", "", *points], *rows]
     )
-    moodle = ["Full name", "ID number", "Email address", *first["notebooks"]]
-    rows = [
-        [student, get("id", ""), get("email", ""), *grades[student]]
-        for student, get in about.items()
-    ]
-    write_csv(Path(out, "moodle.csv"), moodle, rows)
+    # Moodle takes a row without what it looks people up by for the person of the row before
+    key, column = next(
+        (each for each in _MOODLE if any(get(each[0]) for get in about.values())), _MOODLE[0]
+    )
+    rows = [[student, get(key), *grades[student]] for student, get in about.items() if get(key)]
+    write_csv(Path(out, "moodle.csv"), ["Full name", column, *first["notebooks"]], rows)
+    unknown = [student for student, get in about.items() if not get(key)]
+    if not rows or not unknown:
+        return []
+    return [f"not in moodle.csv, as their {key} is not known: {', '.join(unknown)}"]

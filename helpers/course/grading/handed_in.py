@@ -6,6 +6,7 @@ import shutil
 import stat
 import unicodedata
 import zipfile
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -28,12 +29,14 @@ _SYSTEMS = tuple(
     map(
         re.compile,
         (
-            # Moodle, Blackboard, Brightspace, Gradescope, Canvas
-            r"(?P<name>.+?)_(?P<id>\d+)_assignsubmission_(?:file|onlinetext)_?(?P<file>.*)",
+            # Moodle (whose number is another one in each assignment), Blackboard, Brightspace,
+            # Gradescope, Canvas without and with names
+            r"(?P<name>.+?)_(?P<number>\d+)_assignsubmission_(?:file|onlinetext)_?(?P<file>.*)",
             r"(?:.*_)?(?P<name>[^_]+)_attempt_(?P<when>\d{4}(?:-\d\d){5})_?(?P<file>.*)",
             r"(?P<id>\d+)-\d+ - (?P<name>.+?) - (?P<when>\w+ \d+, \d{4} \d+ [AP]M)"
             r"(?: - (?P<file>.+))?",
             r"(?P<name>submission_(?P<id>\d+))",
+            r"(?P<name>anon_[^\W_]{5})_(?:(?P<late>LATE)_)?(?P<version>\d{2,})_(?P<file>.+)",
             r"(?P<name>[^_]+)_(?:(?P<late>LATE)_)?(?P<id>\d{2,})_(?P<version>\d{2,})_(?P<file>.+)",
         ),
     )
@@ -43,11 +46,12 @@ _SYSTEMS = tuple(
 class Handed(dict):
     """What one student handed in: {source's name, or "" for files that are none of ours: its files,
     the one to grade first}. ``about``: id, email, group, extension as far as known; ``when``:
-    {source's name: when its first file was handed in, as the course system says}."""
+    {source's name: when its first file was handed in, as the course system says}; ``back``: the
+    names under which the course system takes a page for this student."""
 
     def __init__(self):
         super().__init__()
-        self.about, self.when, self.remarks = {}, {}, []
+        self.about, self.when, self.remarks, self.back = {}, {}, [], []
 
 
 @dataclass(order=True)
@@ -162,9 +166,22 @@ def _is_class(folder, ids):
 
 def _class(folder, ids, roster, out, found):
     """Add to ``found``, (name, id) → ``Handed``, what lies in a folder of many students."""
-    people = _gradescope(folder / "submission_metadata.yml")
+    people, systems = _gradescope(folder / "submission_metadata.yml"), {}
     for entry in _entries(folder, out):
-        told = _system(entry.name) or {}
+        systems[entry] = _system(entry.name) or {}
+    numbers = {(told.get("name"), told.get("number")) for told in systems.values()}
+    several = Counter(name for name, number in numbers if number)
+    # unpacked downloads side by side; one student's folder alone cannot look so
+    downloads = {entry for entry in systems if entry.is_dir()}
+    if not all(
+        not systems[each] and any(_system(path.name) for path in _entries(each))
+        for each in downloads
+    ):
+        downloads = set()
+    for entry, told in systems.items():
+        if entry in downloads:
+            _class(entry, ids, roster, out, found)
+            continue
         remarks, files, within = [], [entry], told.get("file") or entry.name
         if entry.suffix.lower() == ".zip" and not entry.is_dir() and out is not None:
             place = out / "unpacked" / f"{len(list((out / 'unpacked').glob('*')))}"
@@ -195,6 +212,7 @@ def _class(folder, ids, roster, out, found):
         name = told.get("name") or (_rest(within, which) if single else readable(within))
         name = name or (readable(folder.resolve().name) if which else readable(within))
         about = {"id": told["id"]} if told.get("id") else {}
+        told_apart = told.get("number", "") if several[told.get("name")] > 1 else ""
         if told.get("name") in people:
             about |= people[told["name"]]
             name = about.pop("name", None) or name
@@ -203,8 +221,9 @@ def _class(folder, ids, roster, out, found):
                 name = row.get("student") or name
                 about |= {key: row[key] for key in ABOUT if row.get(key)}
                 break
-        handed = found.setdefault((name, about.get("id", "")), Handed())
+        handed = found.setdefault((name, about.get("id", told_apart)), Handed())
         handed.about |= about
+        handed.back += [back] if (back := _back(entry.name)) not in [None, *handed.back] else []
         handed.remarks += remarks
         if told.get("late"):
             handed.remarks.append("the course system calls it late")
@@ -251,6 +270,15 @@ def _system(name):
         if match := pattern.fullmatch(stem):
             return match.groupdict()
     return None
+
+
+def _back(name):
+    """Under which name in a zip Moodle or Canvas takes a page for whom it called a file or folder
+    so; None for others."""
+    if match := re.fullmatch(r"(.+_\d+)_assignsubmission_.*", name):
+        return f"{match[1]}_assignfeedback_file_/feedback.html"
+    match = re.fullmatch(r"((?:anon_[^\W_]{5}|[^_]+_(?:LATE_)?\d{2,})_(?:LATE_)?\d{2,}_).+", name)
+    return match and f"{match[1]}feedback.html"
 
 
 def _moment(text):

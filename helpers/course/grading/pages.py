@@ -4,6 +4,7 @@ import base64
 import hashlib
 import os
 import re
+import zipfile
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -82,6 +83,22 @@ def write_feedback(out, student, records, marks, total):
         title=student, records=pages, total=total
     )
     _write(Path(out) / "feedback" / f"{student_file(student)}.html", page)
+
+
+def zip_feedback(out, students):
+    """feedback.zip: the pages under the names by which Moodle and Canvas know whose they are.
+
+    Args:
+        students: student → ``handed_in.Handed``.
+    """
+    with (
+        written_whole(Path(out) / "feedback.zip") as whole,
+        zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        for student, handed in students.items():
+            page = Path(out) / "feedback" / f"{student_file(student)}.html"
+            for name in handed.back if page.is_file() else ():
+                archive.write(page, name)
 
 
 def _marked(item, student, notebook, record, marks):

@@ -170,7 +170,7 @@ def test_files_for_course_systems(tmp_path):
     handed = {"ada": ada, "bob": bob, "cyd": None}
     marks, _ = update_marks(tmp_path / "marks.csv", work)
     totals = {n: summary(n, own, marks, [NAME], handed=handed[n]) for n, own in work.items()}
-    write_grades(tmp_path, totals)
+    notes = write_grades(tmp_path, totals)
     tables = {
         name: list(csv.DictReader((tmp_path / f"{name}.csv").open()))
         for name in ("grades", "canvas", "moodle")
@@ -181,7 +181,13 @@ def test_files_for_course_systems(tmp_path):
     assert tables["canvas"][0]["Student"] == "Points Possible" and tables["canvas"][0][NAME] == "20"
     assert [row[NAME] for row in tables["canvas"][1:]] == ["12", "", ""]
     assert tables["canvas"][1]["ID"] == "007" and tables["canvas"][1]["Section"] == "B"
-    assert [row["ID number"] for row in tables["moodle"]] == ["007", "", ""]
+    # a row without what Moodle looks people up by would be taken for the person before it
+    (row,) = tables["moodle"]
+    assert row == {"Full name": "ada", "Email address": "ada@x.edu", NAME: "12"}
+    assert notes == ["not in moodle.csv, as their email is not known: bob, cyd"]
+    del ada.about["email"]
+    assert write_grades(tmp_path, totals)
+    assert (tmp_path / "moodle.csv").read_text().splitlines()[0] == f"Full name,ID number,{NAME}"
 
 
 def test_days_late(monkeypatch, tmp_path):

@@ -55,6 +55,14 @@ def who(folder, **options):
         ),
         ([f"doejane_1234_assignsubmission_file_/{n}.ipynb" for n in (A, B)], {A: 1, B: 1}),
         ([f"doejane_1234_assignsubmission_file_{n}.ipynb" for n in (A, B)], {A: 1, B: 1}),
+        (
+            [
+                f"A-1/doejane_1234_assignsubmission_file_/{A}.ipynb",
+                f"B-2/doejane_777_assignsubmission_file_/{B}.ipynb",
+                f"B-2/roejim_778_assignsubmission_file_/{B}.ipynb",
+            ],
+            {A: 1, B: 1},
+        ),
         ([f"doejane_{A}.ipynb.txt", "doejane_IG 1 Method.IPYNB"], {A: 1, B: 1}),
         ([f"doejane_{A}.ipynb.json", f"doejane_{A} (1).ipynb"], {A: 2}),
         ([f"hand-in/doejane/{A}.ipynb", f"hand-in/doejane2/{A}.ipynb"], {A: 1}),
@@ -65,6 +73,7 @@ def who(folder, **options):
     ],
     ids=[
         *("canvas", "canvas twice", "blackboard", "brightspace", "moodle", "moodle flat"),
+        "two of moodle's assignments",
         *("suffixes", "versions", "one level too high", "deep"),
     ],
 )

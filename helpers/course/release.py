@@ -36,6 +36,7 @@ _EVIDENCE = (  # a sentence about it, a bracket, then any other link
     (re.compile(r" ?\(\[[^\]]*\]\(evidence/[^)]*\)\)"), ""),
     (re.compile(r"\[([^\]]*)\]\(evidence/[^)]*\)"), r"\1"),
 )
+_LINK = re.compile(r"\[([^]]*)\]\(([\w-]+\.ipynb)\)")
 _README = """# Assignment: gradient explanations, measured
 
 Open the notebooks in `notebooks/` in Jupyter, and write your own functions and observations where
@@ -155,11 +156,14 @@ def release(out, *, sources=ROOT / "notebooks", repository=None) -> list[Path]:
         address = f'Repository = "{repository.rstrip("/")}"'
         project = re.sub(r"^Repository = .*$", address, project, flags=re.MULTILINE)
     (out / "pyproject.toml").write_text(project, encoding="utf-8")
-    written = []
+    written, names = [], {f"{entry.name}.ipynb" for entry in syllabus.load()}
     for entry in syllabus.load():
         path = Path(sources, f"{entry.name}.ipynb")
         notebook = student_version(nbformat.read(path, as_version=4))
-        syllabus.with_points(notebook, entry.parts)
+        syllabus.with_points(notebook, entry)
+        for cell in notebook.cells:
+            if cell.cell_type == "markdown":  # a link to what this course leaves out is words
+                cell.source = _LINK.sub(lambda m: m[0] if m[2] in names else m[1], cell.source)
         if repository:
             stamp(notebook, path.name, repository.rstrip("/"), "main")
         target = out / "notebooks" / path.name

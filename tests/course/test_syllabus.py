@@ -1,9 +1,15 @@
 """The course's file: what it must hold, and where its points go."""
 
+import copy
+import math
+import re
+from dataclasses import replace
+
 import nbformat
 import pytest
 
 from helpers.course import syllabus
+from helpers.course.syllabus import Entry
 
 ENTRY = """
 [[notebook]]
@@ -55,8 +61,30 @@ def test_points_go_to_the_check_that_asks_and_to_the_cell_that_a_person_marks():
 
     check = cell("check-gradient", 'my_gradient = check("my_gradient")', 1)
     notebook = nbformat.v4.new_notebook(cells=[check, cell("figure", "", 1)])
-    syllabus.with_points(notebook, {"my_gradient": 7, "figure": 3})
+    parts = {"my_gradient": 7, "figure": 3}
+    syllabus.with_points(notebook, Entry("one", "All", "Why?", 10, parts))
     assert [each.metadata.nbgrader.points for each in notebook.cells] == [7, 3]
+
+
+@pytest.mark.parametrize("entry", syllabus.load(), ids=lambda entry: entry.name)
+def test_points_that_change_change_the_words_that_say_them(entry):
+    path = syllabus.NOTEBOOKS / f"{entry.name}.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    before = copy.deepcopy(notebook)
+    assert syllabus.with_points(notebook, entry) == before
+    doubled = {part: 2 * points + 1 for part, points in entry.parts.items()}
+    bonus = entry.bonus and 0.5
+    syllabus.with_points(notebook, replace(entry, parts=doubled, minutes=7, bonus=bonus))
+    words = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    assert "*7 minutes · " in words
+    if bonus:
+        assert f"50 % of them, {math.ceil(sum(doubled.values()) / 2)}, gets" in words
+    elif doubled:
+        said = re.findall(r"^## .*\(([\d +]+) points?\)", words, flags=re.MULTILINE)
+        assert sum(map(int, " ".join(said).replace("+", " ").split())) == sum(doubled.values())
+        assert f" · {sum(doubled.values())} points" in words
+        for name, points in re.findall(r"`(\w+)\([^`]*`[^\n]*?\((\d+) points?\)", words):
+            assert doubled[name] == int(points)
 
 
 def test_the_day_on_which_evidence_opens_is_a_date_or_none(tmp_path):

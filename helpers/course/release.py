@@ -133,7 +133,7 @@ def _stub(found):
     return "\n".join(found[1] + line for line in lines)
 
 
-def release(out, *, sources=ROOT / "notebooks", repository=None) -> list[Path]:
+def release(out, *, sources=ROOT / "notebooks", repository=None, student="") -> list[Path]:
     """Write the students' edition into the folder ``out``, which is emptied first; the notebooks'
     paths.
 
@@ -141,6 +141,7 @@ def release(out, *, sources=ROOT / "notebooks", repository=None) -> list[Path]:
         repository: the address at https://github.com that this edition will have, for Colab, which
             then takes its branch ``main``; by default the notebooks' own, where the solutions lie
             too.
+        student: whose own edition it is, by an id: its notebooks draw other pictures.
     """
     out = Path(out)
     if out.exists() and any(out.iterdir()) and not (out / ".release").is_file():
@@ -155,11 +156,15 @@ def release(out, *, sources=ROOT / "notebooks", repository=None) -> list[Path]:
         address = f'Repository = "{repository.rstrip("/")}"'
         project = re.sub(r"^Repository = .*$", address, project, flags=re.MULTILINE)
     (out / "pyproject.toml").write_text(project, encoding="utf-8")
-    written = []
+    written, seed = [], syllabus.seed_of(student, Path(sources, "course.toml"))
     for entry in syllabus.load():
         path = Path(sources, f"{entry.name}.ipynb")
         notebook = student_version(nbformat.read(path, as_version=4))
         syllabus.with_points(notebook, entry.parts)
+        notebook.metadata["course"] = syllabus.edition(entry.name)
+        for cell in notebook.cells:
+            if cell.get("id") == "parameters":
+                cell.source = re.sub(r"^SEED = 0\b", f"SEED = {seed}", cell.source, flags=re.M)
         if repository:
             stamp(notebook, path.name, repository.rstrip("/"), "main")
         target = out / "notebooks" / path.name
@@ -189,8 +194,14 @@ def main(arguments=None):
         "--repository",
         help="where this edition will be published, for Colab: https://github.com/OWNER/NAME",
     )
+    parser.add_argument(
+        "--student",
+        default="",
+        metavar="ID",
+        help="whose own edition it is: notebooks and checks draw other pictures",
+    )
     arguments = parser.parse_args(arguments)
-    written = release(arguments.out, repository=arguments.repository)
+    written = release(arguments.out, repository=arguments.repository, student=arguments.student)
     print(f"{len(written)} notebooks in {arguments.out}; students start at its README.md")
     if not arguments.repository:
         where = f"fetch {origin()[0]}, solutions included" if origin()[0] else "have no address"

@@ -48,7 +48,7 @@ def with_own_cells(cells):
 
 
 def other_line_ends(cells):
-    return [{**cell, "source": cell["source"].replace("\n", "\r\n")} for cell in cells]
+    return [{**cell, "source": "".join(cell["source"]).replace("\n", "\r\n")} for cell in cells]
 
 
 def large_outputs(cells):

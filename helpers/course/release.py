@@ -148,7 +148,7 @@ def release(out, *, sources=ROOT / "notebooks", repository=None, student="") -> 
         raise ValueError(f"{out} holds something else than a release: choose an empty folder")
     shutil.rmtree(out, ignore_errors=True)
     copy_course(out)
-    (out / ".release").write_text("written by python -m helpers release\n")
+    (out / ".release").write_text(f"written by python -m helpers release, {origin()[1]}\n")
     for name in ("LICENSE", "requirements.txt"):
         shutil.copy(ROOT / name, out)
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")

@@ -5,6 +5,7 @@ import io
 from datetime import datetime
 from zlib import crc32
 
+import numpy as np
 import pytest
 
 from helpers.course import syllabus
@@ -13,6 +14,7 @@ from helpers.course.grading.book import mark_of, read_marks, summary, update_mar
 from helpers.course.grading.handed_in import Handed
 from helpers.course.grading.pages import hidden, write_feedback, write_student
 from helpers.course.grading.score import NOT_HANDED_IN, empty_record, not_run, tasks_of
+from helpers.course.grading.session import _plain
 from helpers.course.grading.similarity import alike
 
 NAME = "smoothgrad_1_method"
@@ -275,6 +277,21 @@ def test_a_picture_in_words_is_the_students_own(tmp_path, source):
     assert page.count('src="data:image/png;base64,QUJD"') == 2
     assert "a picture that is not in the notebook: ours" in page
     assert f'src="../reference/{NAME}-figure-0.png"' not in page
+
+
+def test_a_film_reaches_the_marker(tmp_path, source):
+    kinds = ["video/mp4", "video/x-msvideo", "image/gif"]
+    arrays = {str(place): np.full(3, place, np.uint8) for place in range(3)}
+    shown = _plain({"cell": {"error": None}, "kinds": kinds}, arrays)
+    assert len(shown["pictures"]) == 2, "what a page does not show is left out"
+    work = records("ada")
+    work["ada"][NAME]["cells"] = {"figure": shown}
+    marks, _ = update_marks(tmp_path / "marks.csv", work)
+    total = summary("ada", work["ada"], marks, [NAME])
+    write_student(tmp_path, "ada", work["ada"], {NAME: source}, marks, total)
+    page = (tmp_path / "students" / "ada.html").read_text()
+    assert '<video controls loop src="data:video/mp4;base64,AAAA"></video>' in page
+    assert "media-src data:" in page and 'figure" src="data:image/gif' in page
 
 
 COPIED = """def my_aggregate(gradients, how):

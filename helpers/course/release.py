@@ -134,7 +134,7 @@ def _stub(found):
     return "\n".join(found[1] + line for line in lines)
 
 
-def release(out, *, sources=ROOT / "notebooks", repository=None) -> list[Path]:
+def release(out, *, sources=ROOT / "notebooks", repository=None, student="") -> list[Path]:
     """Write the students' edition into the folder ``out``, which is emptied first; the notebooks'
     paths.
 
@@ -142,13 +142,14 @@ def release(out, *, sources=ROOT / "notebooks", repository=None) -> list[Path]:
         repository: the address at https://github.com that this edition will have, for Colab, which
             then takes its branch ``main``; by default the notebooks' own, where the solutions lie
             too.
+        student: whose own edition it is, by an id: its notebooks draw other pictures.
     """
     out = Path(out)
     if out.exists() and any(out.iterdir()) and not (out / ".release").is_file():
         raise ValueError(f"{out} holds something else than a release: choose an empty folder")
     shutil.rmtree(out, ignore_errors=True)
     copy_course(out)
-    (out / ".release").write_text("written by python -m helpers release\n")
+    (out / ".release").write_text(f"written by python -m helpers release, {origin()[1]}\n")
     for name in ("LICENSE", "requirements.txt"):
         shutil.copy(ROOT / name, out)
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
@@ -157,13 +158,17 @@ def release(out, *, sources=ROOT / "notebooks", repository=None) -> list[Path]:
         project = re.sub(r"^Repository = .*$", address, project, flags=re.MULTILINE)
     (out / "pyproject.toml").write_text(project, encoding="utf-8")
     written, names = [], {f"{entry.name}.ipynb" for entry in syllabus.load()}
+    seed = syllabus.seed_of(student, Path(sources, "course.toml"))
     for entry in syllabus.load():
         path = Path(sources, f"{entry.name}.ipynb")
         notebook = student_version(nbformat.read(path, as_version=4))
         syllabus.with_points(notebook, entry)
+        notebook.metadata["course"] = syllabus.edition(entry.name)
         for cell in notebook.cells:
             if cell.cell_type == "markdown":  # a link to what this course leaves out is words
                 cell.source = _LINK.sub(lambda m: m[0] if m[2] in names else m[1], cell.source)
+            if cell.get("id") == "parameters":
+                cell.source = re.sub(r"^SEED = 0\b", f"SEED = {seed}", cell.source, flags=re.M)
         if repository:
             stamp(notebook, path.name, repository.rstrip("/"), "main")
         target = out / "notebooks" / path.name
@@ -193,8 +198,14 @@ def main(arguments=None):
         "--repository",
         help="where this edition will be published, for Colab: https://github.com/OWNER/NAME",
     )
+    parser.add_argument(
+        "--student",
+        default="",
+        metavar="ID",
+        help="whose own edition it is: notebooks and checks draw other pictures",
+    )
     arguments = parser.parse_args(arguments)
-    written = release(arguments.out, repository=arguments.repository)
+    written = release(arguments.out, repository=arguments.repository, student=arguments.student)
     print(f"{len(written)} notebooks in {arguments.out}; students start at its README.md")
     if not arguments.repository:
         where = f"fetch {origin()[0]}, solutions included" if origin()[0] else "have no address"

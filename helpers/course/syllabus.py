@@ -1,6 +1,7 @@
 """The course as notebooks/course.toml says it: notebooks in reading order, their questions, minutes
 and points."""
 
+import hashlib
 import math
 import re
 import tomllib
@@ -8,6 +9,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
 from pathlib import Path
+
+from helpers.course.colab import origin
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 _KEYS = {"name", "group", "question", "minutes", "parts"}
@@ -77,6 +80,40 @@ def lateness(path=NOTEBOOKS / "course.toml") -> tuple[float, float]:
     if not (isinstance(days, int | float) and isinstance(cost, int | float) and 0 <= cost <= 1):
         raise ValueError(f"{path}: late_days must be a number, late_cost one from 0 to 1")
     return days, cost
+
+
+def seed_of(student="", path=NOTEBOOKS / "course.toml") -> int:
+    """SEED of the notebooks as they are handed out: seed in course.toml, 0 where there is none, for
+    everyone; for a student's own edition one that follows from it and the id."""
+    year = _whole_number(path, "seed", 0)
+    return year if not student else _drawn(year, student) % 10**6
+
+
+def variant_of(student, path=NOTEBOOKS / "course.toml") -> int:
+    """Which of so many sets of pictures grading asks a student about: variants in course.toml."""
+    return _drawn("variant", student) % variants(path)
+
+
+def variants(path=NOTEBOOKS / "course.toml") -> int:
+    """How many sets of pictures grading has; 1 where course.toml does not say."""
+    return _whole_number(path, "variants", 1)
+
+
+def _whole_number(path, key, least):
+    found = tomllib.loads(Path(path).read_text(encoding="utf-8")).get(key, least)
+    if type(found) is not int or found < least:
+        raise ValueError(f"{path}: {key} must be a whole number of at least {least}")
+    return found
+
+
+def _drawn(*words):
+    text = "\0".join(map(str, words)).encode()
+    return int.from_bytes(hashlib.sha256(text).digest()[:6], "big")
+
+
+def edition(name) -> dict:
+    """What a release writes into a notebook's metadata as "course", so that grading knows it."""
+    return {"version": origin()[1], "parts": entry(name).parts}
 
 
 def bonus_rule(path=NOTEBOOKS / "course.toml") -> tuple[float, float]:

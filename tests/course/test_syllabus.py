@@ -106,3 +106,17 @@ def test_a_bonus_is_a_share_and_its_worth_two_numbers(tmp_path):
     with pytest.raises(ValueError, match="at least 0"):
         syllabus.bonus_rule(written(tmp_path, rule.replace("0.33", '"much"') + ENTRY))
     assert syllabus.bonus_rule() == (3, 0.33)
+
+
+def test_another_year_and_another_student_have_other_seeds(tmp_path):
+    here, later = written(tmp_path, ENTRY), tmp_path / "later.toml"
+    later.write_text("seed = 5\nvariants = 4\n" + ENTRY)
+    assert (syllabus.seed_of(path=here), syllabus.seed_of(path=later)) == (0, 5)
+    seeds = {syllabus.seed_of(who, path) for who in ("ada", "bob") for path in (here, later)}
+    assert len(seeds) == 4 and syllabus.seed_of("ada", later) in seeds
+    assert syllabus.variants(here) == 1 and syllabus.variant_of("ada", here) == 0
+    assert {syllabus.variant_of(f"s{i}", later) for i in range(40)} == {0, 1, 2, 3}
+    for wrong in ("seed = -1", "seed = 1.5", "seed = true", 'seed = "x"'):
+        later.write_text(f"{wrong}\n" + ENTRY)
+        with pytest.raises(ValueError, match="seed must be a whole number"):
+            syllabus.seed_of(path=later)

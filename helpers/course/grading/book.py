@@ -26,7 +26,7 @@ def read_marks(path) -> dict[tuple[str, str, str], dict]:
     return found
 
 
-def update_marks(path, records, *, shown=str, markers=()) -> tuple[dict, list[str]]:
+def update_marks(path, records, *, shown=str, names=(), markers=()) -> tuple[dict, list[str]]:
     """Write marks.csv with a row for each mark that a person has to give, keeping what stands in
     it. Returns all rows, and what a person should know of them.
 
@@ -35,10 +35,11 @@ def update_marks(path, records, *, shown=str, markers=()) -> tuple[dict, list[st
 
     Args:
         records: student → notebook → record.
-        shown: a student's name → how the file calls him.
+        shown: a student's name → how the file and the notes call him; a code's is the code.
+        names: pairs of what the file may call a student, and the name.
         markers: names of those among whom the marks are shared.
     """
-    names, notes = {shown(student): student for student in records}, []
+    names, notes = dict(names), []
     marks = {
         (names.get(student, student), *rest): row
         for (student, *rest), row in read_marks(path).items()
@@ -55,7 +56,8 @@ def update_marks(path, records, *, shown=str, markers=()) -> tuple[dict, list[st
                 if not row["mark"] and (old := _moved(gone, key, item["work"], records)):
                     row |= {"mark": gone[old]["mark"], "remark": gone[old]["remark"]}
                     notes.append(
-                        f"{', '.join(key)}: the mark is that of {old[0]}, for the same work"
+                        f"{', '.join([shown(student), *key[1:]])}: the mark is that of "
+                        f"{shown(old[0])}, for the same work"
                     )
                 if not row["mark"] or not row["work"]:
                     row["work"] = item["work"]
@@ -63,18 +65,18 @@ def update_marks(path, records, *, shown=str, markers=()) -> tuple[dict, list[st
                 row["marker"] = row["marker"] or marker
                 shares[row["marker"]] += 1
     if gone:
-        who = ", ".join(sorted({student for student, *_ in gone}))
+        who = ", ".join(sorted({shown(student) for student, *_ in gone}))
         notes.append(f"{len(gone)} marks are of nobody who handed in, and are kept: {who}")
     notebooks = list(BY_HAND)
     order = sorted(
         marks,
         key=lambda key: (
-            shown(key[0]) if key[0] in records else key[0],
+            shown(key[0]),
             notebooks.index(key[1]) if key[1] in BY_HAND else 99,
         ),
     )
     for key in order:
-        marks[key]["student"] = shown(key[0]) if key[0] in records else key[0]
+        marks[key]["student"] = shown(key[0])
     write_csv(
         path, MARK_COLUMNS, [[marks[key][column] for column in MARK_COLUMNS] for key in order]
     )
@@ -129,7 +131,8 @@ def summary(student, records, marks, notebooks, *, handed=None, lateness=(0, 0))
         (earned, of), and ``BONUS`` where notebooks give bonus points, "waiting": marks that nobody
         gave yet, "not_graded": notebooks, "missing":
         names of notebooks not handed in, "problems": [text], "about": {"id", …}, "late": name →
-        days}; what was not graded earned None.
+        days, "dated": name → by what, where that is not the course system's date}; what was not
+        graded earned None.
     """
     missing = [name for name in notebooks if records[name]["problem"] == NOT_HANDED_IN]
     result = {
@@ -140,6 +143,7 @@ def summary(student, records, marks, notebooks, *, handed=None, lateness=(0, 0))
         "problems": [],
         "about": {} if handed is None else handed.about,
         "late": {},
+        "dated": {},
     }
     free, cost = lateness
     for name in notebooks:
@@ -168,7 +172,7 @@ def summary(student, records, marks, notebooks, *, handed=None, lateness=(0, 0))
         result["not_graded"] += bool(open_tasks)
         days = _days_late(handed, name)
         if days:
-            result["late"][name] = days
+            result["late"][name], result["dated"][name] = days, handed.dated.get(name, "")
         charged, free = max(0, days - free), max(0, free - days)
         kept = max(0, 1 - cost * charged)
         result["notebooks"][name] = {
@@ -198,13 +202,15 @@ def summary(student, records, marks, notebooks, *, handed=None, lateness=(0, 0))
 
 
 def _days_late(handed, name):
-    """Whole days begun after a notebook was due; 0 where nobody knows when it was handed in."""
+    """Whole days begun after a notebook was due; 0 where nobody knows when it was handed in, and
+    one at least where the course system calls it late."""
     due = syllabus.entry(name).due
-    when = None if handed is None else handed.when.get(name)
-    if due is None or when is None:
+    if due is None or handed is None:
         return 0
-    late = (when - due).total_seconds() / DAY - int(handed.about.get("extension") or 0)
-    return max(0, math.ceil(late))
+    when, late = handed.when.get(name), float(name in handed.late)
+    if when is not None:
+        late = max(late, (when - due).total_seconds() / DAY)
+    return max(0, math.ceil(late - int(handed.about.get("extension") or 0)))
 
 
 def number(earned, unknown=""):
@@ -237,7 +243,7 @@ def write_grades(out, summaries):
             *(number(earned) for earned, _ in total["totals"].values()),
             total["waiting"],
             ", ".join(total["missing"]),
-            ", ".join(f"{name}: {days}" for name, days in total["late"].items()),
+            ", ".join(f"{name}: {n}{total['dated'][name]}" for name, n in total["late"].items()),
             "; ".join(total["problems"]),
         ]
         for student, total in summaries.items()

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import html
 import os
 import re
 import zipfile
@@ -42,11 +43,77 @@ def student_file(student) -> str:
     )
 
 
+def hidden(students, shown):
+    """(page, student=None) → the page with codes, ``shown``, where its text says who somebody is:
+    on a student's own page his name, each word of it and what his files are called, and of the
+    others what cannot be taken for a plain word."""
+    called = {
+        student: {student, *handed.called, *map(handed.about.get, ("id", "email"))} - {None, ""}
+        for student, handed in students.items()
+    }
+    codes = {_joined(name): shown(who) for who, names in called.items() for name in names}
+    several = _whole({name for own in called.values() for name in own if len(_words(name)) > 1})
+    every = _whole({name for own in called.values() for name in own})
+
+    def without_names(page, student=None):
+        whole, parts = every, None
+        if student is not None:
+            words = {part for name in called[student] for part in _words(name) if len(part) > 2}
+            whole, parts = several, _whole(words, re.NOFLAG)
+            own = _whole(called[student])
+
+        def plain(text):
+            text = html.unescape(text)
+            if parts is not None:
+                text = parts.sub(shown(student), own.sub(shown(student), text))
+            return escape(whole.sub(lambda found: codes[_joined(found[0])], text))
+
+        head, style, body = page.partition("</style>")
+        pieces = re.split(r"(<[^>]*>)", body)  # texts and tags in turn
+        pieces[::2] = map(plain, pieces[::2])
+        tags = (re.sub(r'(?<= alt=")[^"]*', lambda m: plain(m[0]), tag) for tag in pieces[1::2])
+        pieces[1::2] = tags
+        return head + style + "".join(pieces)
+
+    return without_names
+
+
+def _words(name):
+    return re.findall(r"[^\W\d_]+", name)
+
+
+def _joined(name):
+    return re.sub(r"[\W_]+", "", name).casefold()
+
+
+def _whole(names, flags=re.IGNORECASE):
+    """Finds each of the names as a whole, whatever stands between its words."""
+    split = {name: re.findall(r"[^\W_]+", name) for name in names}
+    each = sorted(
+        (r"[\W_]*".join(parts) for parts in split.values() if len("".join(parts)) > 1),
+        key=len,
+        reverse=True,
+    )
+    return re.compile(rf"(?<![^\W_])(?:{'|'.join(each) or '(?!)'})(?![^\W_])", flags)
+
+
 def write_student(
-    out, student, records, sources, marks, total, before=None, after=None, files=None, *, shown=str
+    out,
+    student,
+    records,
+    sources,
+    marks,
+    total,
+    before=None,
+    after=None,
+    files=None,
+    *,
+    shown=str,
+    without_names=lambda page, student: page,
 ):
     """students/NAME.html. ``before``, ``after``: the students whose pages it links to; ``files``:
-    notebook → the file that was graded; ``shown``: a student's name → how the page calls him."""
+    notebook → the file that was graded; ``shown``: a student's name → how the page calls him;
+    ``without_names``: as ``hidden`` makes it."""
     pages = {}
     for name, record in records.items():
         items = [
@@ -67,7 +134,8 @@ def write_student(
         before=linked[0],
         after=linked[1],
     )
-    _write(Path(out) / "students" / f"{student_file(shown(student))}.html", page)
+    path = Path(out) / "students" / f"{student_file(shown(student))}.html"
+    _write(path, without_names(page, student))
 
 
 def write_feedback(out, student, records, marks, total):
@@ -112,7 +180,9 @@ def _marked(item, student, notebook, record, marks):
     }
 
 
-def write_overview(out, records, summaries, isolated, notes=(), shown=str):
+def write_overview(
+    out, records, summaries, isolated, notes=(), shown=str, without_names=lambda page: page
+):
     """index.html: how each task went, and a line for each student."""
     rows = [
         (shown(student), f"students/{student_file(shown(student))}.html", total)
@@ -123,6 +193,7 @@ def write_overview(out, records, summaries, isolated, notes=(), shown=str):
         title="Grades",
         rows=rows,
         isolated=isolated,
+        anonymous=shown is not str,
         notes=notes,
         waiting=sum(total["waiting"] for total in summaries.values()),
         names=list(first["notebooks"]),
@@ -130,7 +201,7 @@ def write_overview(out, records, summaries, isolated, notes=(), shown=str):
         totals=[(name, of) for name, (_, of) in first["totals"].items()],
         tasks=_tasks(records),
     )
-    _write(Path(out) / "index.html", page)
+    _write(Path(out) / "index.html", without_names(page))
 
 
 def _tasks(records):

@@ -99,7 +99,19 @@ def empty_record():
         "seconds": {},
         "peak": 0,
         "functions": {},
+        "edition": None,
     }
+
+
+def _other_edition(theirs, name):
+    """What to say of a notebook that another release was made of than graded by; None of one that
+    does not say its release."""
+    ours, said = syllabus.edition(name), []
+    if theirs.get("version", ours["version"]) != ours["version"]:
+        said.append(f"handed out as {str(theirs['version'])[:20]}, graded by {ours['version']}")
+    if theirs.get("parts", ours["parts"]) != ours["parts"]:
+        said.append("the points in course.toml were others when it was handed out")
+    return "; ".join(said) or None
 
 
 def not_run(record, notebook, problem):
@@ -128,16 +140,19 @@ def grade_notebook(path, source, setting, *, slot=0) -> dict:
         (None: not graded), "checks": [{"text", "points", "earned", "reason"}]}]; "by_hand":
         [{"name", "points", "ids", "words"}]; "cells": id → {"error", "text", "pictures"};
         "errors", "remarks": [text]; "seconds": {"start", "notebook", "total"}; "peak": bytes;
-        "functions": task → the source of the cell that defines it}
+        "functions": task → the source of the cell that defines it; "edition": what to say where it
+        was made from another release, or None}
     """
     name, record = Path(source).stem, empty_record()
     try:
         if path is None:
             raise BadNotebook(NOT_HANDED_IN)
-        repaired = repair(read_notebook(path), nbformat.read(source, as_version=4), seed=7)
+        handed = read_notebook(path)
     except BadNotebook as error:
         return not_run(record, name, str(error))
-    record["remarks"] = repaired.remarks
+    repaired = repair(handed.cells, nbformat.read(source, as_version=4), seed=7)
+    record["edition"] = _other_edition(handed.edition, name)
+    record["remarks"] = [*filter(None, [record["edition"]]), *repaired.remarks]
     record["by_hand"] = _by_hand(name, source, repaired)
     record["functions"] = {
         task.name: cell["source"][:MOST_WORDS]

@@ -79,13 +79,14 @@ def yours(function):
 
 
 def task(name):
-    """The task of a function's name.
+    """The task of a function's name, with the points of course.toml.
 
     Raises:
         ValueError: there is none. ImportError: in the grader's sandbox.
     """
     # not score.TASKS: students do not get the grader
     from helpers.course.grading import (
+        tasks,
         tasks_captum,
         tasks_further,
         tasks_ig,
@@ -95,7 +96,7 @@ def task(name):
 
     rooms = (tasks_smoothgrad, tasks_ig, tasks_relatives, tasks_captum, tasks_further)
     known = {each.name: each for room in rooms for each in room.TASKS}
-    return known[choose(name, known, "function")]
+    return tasks.worth(known[choose(name, known, "function")])
 
 
 def seed_in(namespace) -> int:

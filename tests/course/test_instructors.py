@@ -97,5 +97,5 @@ def test_options_columns_and_settings_are_there():
     assert options and not [option for option in options if option not in helps]
     columns = {name for row in rows(PAGE) for name in re.findall(r"`(\w+)`", row[0])}
     assert {"pattern", "student", *ABOUT} <= columns
-    for setting in ("due", "late_days", "late_cost", "bonus", "evidence_opens"):
+    for setting in ("due", "late_days", "late_cost", "bonus", "evidence_opens", "seed", "variants"):
         assert f"`{setting} = " in PAGE

@@ -192,7 +192,7 @@ def summary(student, records, marks, notebooks, *, handed=None, lateness=(0, 0))
     earned = [
         None
         if (got := result["notebooks"][name])["earned"] is None
-        else got["earned"] >= share * got["points"]
+        else got["earned"] >= round(share * got["points"], 9)
         for name, share in shares.items()
         if share
     ]

@@ -5,7 +5,7 @@ import hashlib
 import json
 import time
 import traceback
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from helpers.course.grading.reading import BadNotebook, read_notebook
 from helpers.course.grading.repair import is_solution, repair
 from helpers.course.grading.sandbox import Limits
 from helpers.course.grading.session import Died, Session
-from helpers.course.grading.tasks import Given, Task, arguments
+from helpers.course.grading.tasks import Given, Task, arguments, worth
 
 TASKS: tuple[Task, ...] = (
     *tasks_smoothgrad.TASKS,
@@ -73,19 +73,6 @@ def points_of(notebook) -> int:
 
 def tasks_of(notebook):
     return [worth(task) for task in TASKS if task.notebook == notebook]
-
-
-def worth(task):
-    """A task with the points that course.toml gives it, its checks in proportion."""
-    points = syllabus.entry(task.notebook).parts[task.name]
-    if points == task.points:
-        return task
-
-    def judge(given, call):
-        for own, text, reason in task.judge(given, call):
-            yield own * points / task.points, text, reason
-
-    return replace(task, points=points, judge=judge)
 
 
 def empty_record():
@@ -298,7 +285,7 @@ def _asked(task, given, session, instead):
     reasons = {check["reason"] for check in record["checks"]}
     if len(reasons) == 1 and None not in reasons:
         return lost(task, *reasons)
-    record["earned"] = sum(check["earned"] for check in record["checks"])
+    record["earned"] = round(sum(check["earned"] for check in record["checks"]), 9)
     return record
 
 

@@ -37,7 +37,7 @@ class Entry:
 
     @property
     def points(self):
-        return sum(self.parts.values())
+        return round(sum(self.parts.values()), 9)
 
 
 @lru_cache

@@ -23,7 +23,9 @@ SECTIONS = {  # notebook → (cell, mark, answer)
         for part, answers in re.findall(r"^`([\w-]+)`\n\n((?:- .*\n)+)", text, flags=re.M)
         for mark, answer in re.findall(r"^- \*\*(\w)\*\* (.+)", answers, flags=re.M)
     ]
-    for name, text in re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", RUBRIC, flags=re.M | re.S)
+    for name, text in re.findall(
+        r"^## \[.*?]\(../notebooks/(\w+).ipynb\)\n(.*?)(?=^## |\Z)", RUBRIC, flags=re.M | re.S
+    )
 }
 MARKED = [name for name, parts in BY_HAND.items() if parts]
 
@@ -36,7 +38,11 @@ def rows(text):
 
 
 def test_the_table_of_parts_is_the_course_s():
-    said = {row[0].split("**")[1]: row[1:] for row in rows(PAGE) if row[0].startswith("**")}
+    said = {
+        row[0].split("**")[1]: re.findall(r"\d+", row[1])
+        for row in rows(PAGE)
+        if row[0].startswith("**")
+    }
     groups = {
         group: list(entries)
         for group, entries in groupby(syllabus.load(), key=lambda entry: entry.group)

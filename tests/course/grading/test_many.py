@@ -33,6 +33,7 @@ def test_there_are_enough_of_them():
 def handed(folder, source, n):
     """Lay out n submissions; student → (program, its points)."""
     cases, expected = [*PROGRAMS.items(), *NO_NOTEBOOKS.items()], {}
+    random.Random(0).shuffle(cases)
     for number in range(n):
         name, case = cases[number % len(cases)]
         student = f"s{number:03d}"

@@ -134,6 +134,11 @@ def _stub(found):
     return "\n".join(found[1] + line for line in lines)
 
 
+def edition(name) -> dict:
+    """What a notebook of a release says of it in its metadata as "course", for grading."""
+    return {"version": origin()[1], "parts": syllabus.entry(name).parts}
+
+
 def release(out, *, sources=ROOT / "notebooks", repository=None, student="") -> list[Path]:
     """Write the students' edition into the folder ``out``, which is emptied first; the notebooks'
     paths.
@@ -163,7 +168,7 @@ def release(out, *, sources=ROOT / "notebooks", repository=None, student="") -> 
         path = Path(sources, f"{entry.name}.ipynb")
         notebook = student_version(nbformat.read(path, as_version=4))
         syllabus.with_points(notebook, entry)
-        notebook.metadata["course"] = syllabus.edition(entry.name)
+        notebook.metadata["course"] = edition(entry.name)
         for cell in notebook.cells:
             if cell.cell_type == "markdown":  # a link to what this course leaves out is words
                 cell.source = _LINK.sub(lambda m: m[0] if m[2] in names else m[1], cell.source)

@@ -10,8 +10,6 @@ from datetime import date, datetime, time, timedelta
 from functools import lru_cache
 from pathlib import Path
 
-from helpers.course.colab import origin
-
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 _KEYS = {"name", "group", "question", "minutes", "parts"}
 
@@ -109,11 +107,6 @@ def _whole_number(path, key, least):
 def _drawn(*words):
     text = "\0".join(map(str, words)).encode()
     return int.from_bytes(hashlib.sha256(text).digest()[:6], "big")
-
-
-def edition(name) -> dict:
-    """What a release writes into a notebook's metadata as "course", so that grading knows it."""
-    return {"version": origin()[1], "parts": entry(name).parts}
 
 
 def bonus_rule(path=NOTEBOOKS / "course.toml") -> tuple[float, float]:

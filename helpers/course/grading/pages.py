@@ -45,34 +45,33 @@ def student_file(student) -> str:
 
 def hidden(students, shown):
     """(page, student=None) → the page with codes, ``shown``, where its text says who somebody is:
-    on a student's own page his name, each word of it and what his files are called, and of the
-    others what cannot be taken for a plain word."""
+    on a student's own page his name, each word of it and what his files are called, of the others
+    there what cannot be taken for a plain word."""
     called = {
         student: {student, *handed.called, *map(handed.about.get, ("id", "email"))} - {None, ""}
         for student, handed in students.items()
     }
     codes = {_joined(name): shown(who) for who, names in called.items() for name in names}
-    several = _whole({name for own in called.values() for name in own if len(_words(name)) > 1})
-    every = _whole({name for own in called.values() for name in own})
+    every = _whole(name for names in called.values() for name in names)
+    several = _whole(n for names in called.values() for n in names if len(_words(n)) > 1)
 
     def without_names(page, student=None):
-        whole, parts = every, None
-        if student is not None:
-            words = {part for name in called[student] for part in _words(name) if len(part) > 2}
-            whole, parts = several, _whole(words, re.NOFLAG)
-            own = _whole(called[student])
+        own = called.get(student, ())
+        words = {word for name in own for word in _words(name) if len(word) > 2}
+        steps = [(_whole(own), shown(student)), (_whole(words, 0), shown(student))] if own else []
+        steps += [(several if own else every, lambda found: codes[_joined(found[0])])]
 
         def plain(text):
             text = html.unescape(text)
-            if parts is not None:
-                text = parts.sub(shown(student), own.sub(shown(student), text))
-            return escape(whole.sub(lambda found: codes[_joined(found[0])], text))
+            for names, code in steps:
+                text = names.sub(code, text)
+            return escape(text)
 
         head, style, body = page.partition("</style>")
         pieces = re.split(r"(<[^>]*>)", body)  # texts and tags in turn
         pieces[::2] = map(plain, pieces[::2])
-        tags = (re.sub(r'(?<= alt=")[^"]*', lambda m: plain(m[0]), tag) for tag in pieces[1::2])
-        pieces[1::2] = tags
+        for place, tag in enumerate(pieces[1::2]):
+            pieces[2 * place + 1] = re.sub(r'(?<= alt=")[^"]*', lambda said: plain(said[0]), tag)
         return head + style + "".join(pieces)
 
     return without_names
@@ -88,12 +87,8 @@ def _joined(name):
 
 def _whole(names, flags=re.IGNORECASE):
     """Finds each of the names as a whole, whatever stands between its words."""
-    split = {name: re.findall(r"[^\W_]+", name) for name in names}
-    each = sorted(
-        (r"[\W_]*".join(parts) for parts in split.values() if len("".join(parts)) > 1),
-        key=len,
-        reverse=True,
-    )
+    each = {r"[\W_]*".join(re.findall(r"[^\W_]+", name)) for name in names}
+    each = sorted((name for name in each if len(name) > 1), key=len, reverse=True)
     return re.compile(rf"(?<![^\W_])(?:{'|'.join(each) or '(?!)'})(?![^\W_])", flags)
 
 

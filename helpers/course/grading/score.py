@@ -19,6 +19,7 @@ from helpers.course.grading.repair import is_solution, repair
 from helpers.course.grading.sandbox import Limits
 from helpers.course.grading.session import Died, Session
 from helpers.course.grading.tasks import Given, Task, arguments, worth
+from helpers.course.release import edition
 
 TASKS: tuple[Task, ...] = (
     *tasks_smoothgrad.TASKS,
@@ -93,7 +94,7 @@ def empty_record():
 def _other_edition(theirs, name):
     """What to say of a notebook that another release was made of than graded by; None of one that
     does not say its release."""
-    ours, said = syllabus.edition(name), []
+    ours, said = edition(name), []
     if theirs.get("version", ours["version"]) != ours["version"]:
         said.append(f"handed out as {str(theirs['version'])[:20]}, graded by {ours['version']}")
     if theirs.get("parts", ours["parts"]) != ours["parts"]:

@@ -12,12 +12,12 @@ from submissions import SOLVED, submission
 from test_grade import NAME, SEED, needs_walls
 
 from helpers.course import grade as module
-from helpers.course import syllabus
 from helpers.course.grade import CannotGrade, grade
 from helpers.course.grading import sandbox, score
 from helpers.course.grading.handed_in import Handed
 from helpers.course.grading.score import empty_record, not_run
 from helpers.course.grading.tasks import Given
+from helpers.course.release import edition
 
 
 @needs_walls
@@ -217,7 +217,7 @@ def test_each_student_is_asked_about_one_of_the_variants(tmp_path, source, monke
 def test_a_notebook_of_another_edition_is_said_to_be_one(tmp_path, source, monkeypatch, capsys):
     """And nothing else: what was marked stays."""
     notebook = json.loads(source.read_text())
-    ours = syllabus.edition(NAME)
+    ours = edition(NAME)
     editions = {
         "same": ours,
         "older": ours | {"version": "v0.0.1"},
@@ -225,8 +225,8 @@ def test_a_notebook_of_another_edition_is_said_to_be_one(tmp_path, source, monke
         "silent": {},
         "odd": {"version": ["x"] * 2000},
     }
-    for name, edition in editions.items():
-        text = json.dumps(notebook | {"metadata": {"course": edition}})
+    for name, about in editions.items():
+        text = json.dumps(notebook | {"metadata": {"course": about}})
         (tmp_path / "in" / name).mkdir(parents=True)
         (tmp_path / "in" / name / f"{NAME}.ipynb").write_text(text)
     monkeypatch.setattr(score, "_execute", lambda *_: None)

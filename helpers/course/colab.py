@@ -175,11 +175,11 @@ def main(arguments=None):
         with written_whole(file) as whole:
             whole.write_text(named, encoding="utf-8")
     repository, _ = origin()
-    texts, parts = {}, {entry.name: entry.parts for entry in syllabus.load()}
+    texts, entries = {}, {entry.name: entry for entry in syllabus.load()}
     for path in sorted((ROOT / "notebooks").rglob("*.ipynb")):
         notebook = stamp(nbformat.read(path, as_version=4), name_of(path))
-        if path.parent.name == "notebooks":
-            syllabus.with_points(notebook, parts.get(path.stem, {}))
+        if path.parent.name == "notebooks" and path.stem in entries:
+            syllabus.with_points(notebook, entries[path.stem])
         texts[path] = nbformat.writes(notebook) + "\n"
     readme = ROOT / "README.md"
     texts[readme] = with_badges(readme.read_text(encoding="utf-8"))

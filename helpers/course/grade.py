@@ -19,7 +19,9 @@ import shutil
 import stat
 import sys
 import tempfile
+from collections import Counter
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -28,14 +30,16 @@ import torch
 from tqdm import tqdm
 
 from helpers.course import syllabus
-from helpers.course.grading.book import summary, update_marks, write_grades
+from helpers.course.grading.book import read_marks, summary, update_marks, write_grades
 from helpers.course.grading.course import HELPERS, copy_course
 from helpers.course.grading.handed_in import handed_in, readable
 from helpers.course.grading.pages import (
+    hidden,
     student_file,
     write_feedback,
     write_overview,
     write_student,
+    zip_feedback,
 )
 from helpers.course.grading.reading import MOST_BYTES
 from helpers.course.grading.sandbox import Limits, isolation
@@ -47,7 +51,7 @@ from helpers.course.grading.score import (
     not_run,
 )
 from helpers.course.grading.similarity import alike
-from helpers.course.grading.tables import write_csv
+from helpers.course.grading.tables import read_table, write_csv
 from helpers.course.grading.tasks import Given
 from helpers.files import written_whole
 from helpers.workers import WorkersLostError, completed, executor
@@ -126,14 +130,19 @@ def grade(
     workers = workers or os.cpu_count() or 1
     torch.set_num_threads(1)
     _sweep()
-    with _prepared(_seed(out, seed), isolated, limits or Limits()) as setting:
-        records = _grade_all(students, sources, out, setting, workers, address)
-    shown = _code(setting.given.seed) if anonymous else str
+    seed = _seed(out, seed)
+    with _prepared(isolated, limits or Limits()) as setting:
+        records = _grade_all(students, sources, out, seed, setting, workers, address)
+    code = _code(seed)
+    names = _names(out, students, code)
+    shown, without_names = (
+        (code, hidden(students, code)) if anonymous else (str, lambda page, *_: page)
+    )
     if anonymous:
-        write_csv(
-            out / "names.csv", ("code", "student"), [(shown(name), name) for name in students]
-        )
-    marks, notes = update_marks(out / "marks.csv", records, shown=shown, markers=markers)
+        write_csv(out / "names.csv", ("code", "student"), sorted(names.items()))
+    marks, notes = update_marks(
+        out / "marks.csv", records, shown=shown, names=names, markers=markers
+    )
     summaries = {
         student: summary(
             student,
@@ -145,7 +154,7 @@ def grade(
         )
         for student, handed in students.items()
     }
-    notes += _similar(out, records, sources)
+    notes += _similar(out, records, sources, shown) + _other_editions(records)
     for pages in ("students", "feedback"):  # of those who are gone too
         shutil.rmtree(out / pages, ignore_errors=True)
     order = sorted(students, key=shown) if anonymous else list(students)
@@ -158,39 +167,72 @@ def grade(
                 if students[student].get(name) and not anonymous
             }
             total = summaries[student]
-            write_student(
-                out, student, whole, sources, marks, total, before, after, files, shown=shown
-            )
+            about = whole, sources, marks, total, before, after, files
+            write_student(out, student, *about, shown=shown, without_names=without_names)
             write_feedback(out, student, whole, marks, total)
         except Exception as error:  # costs this page, and no other
             said = f"its page could not be written: {type(error).__name__}: {error}"
             summaries[student]["problems"].append(said)
             print(f"{student}: {said}", file=sys.stderr)
-    write_grades(out, summaries)
-    write_overview(out, records, {name: summaries[name] for name in order}, isolated, notes, shown)
+    notes += write_grades(out, summaries)
+    zip_feedback(out, students)
+    total = {name: summaries[name] for name in order}
+    write_overview(out, records, total, isolated, notes, shown, without_names)
     for note in notes:
         print(note, file=sys.stderr)
     return summaries
 
 
 @contextmanager
-def _prepared(seed, isolated, limits):
-    """A ``Setting``, with a course folder for the while."""
+def _prepared(isolated, limits):
+    """A ``Setting`` without pictures, with a course folder for the while."""
     with tempfile.TemporaryDirectory(prefix=f"{_WORKING}{os.getpid()}-") as folder:
         course = Path(folder, "course")
         copy_course(course, sandbox=True)
         Path(folder).chmod(0o755)
-        setting = Setting(course, Given(seed), isolated, limits)
-        setting.given.prepare()
-        yield setting
+        yield Setting(course, None, isolated, limits)
+
+
+@lru_cache
+def _given(seed):
+    """Its pictures, network and references, computed once."""
+    given = Given(seed)
+    given.prepare()
+    return given
+
+
+def _variant(seed, student, handed):
+    """The seed of what a student is asked: as many as course.toml has variants, drawn by the id or,
+    where nobody knows it, the name."""
+    number = syllabus.variant_of(handed.about.get("id") or student)
+    return seed if number == 0 else (seed + number * 7919) % 2**31
 
 
 def _code(seed):
-    """A student's name → a code that says nothing of it, for those who mark."""
-    return lambda student: f"s-{_hash(str(seed), student)[:6]}"
+    """A student's name → a code that says nothing of it, for those who mark; a code stays."""
+
+    def code(student):
+        known = re.fullmatch(r"s-[0-9a-f]{8}", student)
+        return student if known else f"s-{_hash(str(seed), student)[:8]}"
+
+    return code
 
 
-def _similar(out, records, sources):
+def _names(out, students, code):
+    """Code → student: of those who handed in, of whom marks.csv and names.csv know."""
+    known = {code(name): name for name, *_ in read_marks(out / "marks.csv")}
+    if (out / "names.csv").is_file():
+        rows = read_table(out / "names.csv", ("code", "student"))
+        known |= {row["code"]: row["student"] for row in rows}
+    return known | {code(name): name for name in students}
+
+
+def _other_editions(records):
+    said = Counter(one["edition"] for own in records.values() for one in own.values())
+    return [f"{n} notebooks: {text}" for text, n in said.items() if text]
+
+
+def _similar(out, records, sources, shown):
     """Write similarity.csv; what to know of it."""
     functions = {
         student: {
@@ -202,48 +244,52 @@ def _similar(out, records, sources):
     for source in sources.values():
         for cell in nbformat.read(source, as_version=4).cells:
             ours |= dict.fromkeys(re.findall(r"^def (\w+)", cell.source, re.M), cell.source)
-    found = alike(functions, ours)
+    found = [(*told, shown(a), shown(b)) for *told, a, b in alike(functions, ours)]
     write_csv(out / "similarity.csv", ("alike", "task", "student", "student"), found)
     return [f"{len(found)} pairs of functions are alike: similarity.csv"] if found else []
 
 
-def _grade_all(students, sources, out, setting, workers, address):
+def _grade_all(students, sources, out, seed, setting, workers, address):
     """student → notebook → record, from ``out`` where they are there already; each is written as
     soon as it is known."""
-    version = _hash(_code_here(), repr((setting.given.seed, setting.isolated)))
+    code = _code_here()
     records, todo = {student: {} for student in students}, []
     for student, files in students.items():
+        own = _variant(seed, student, files)
+        version = _hash(code, repr((own, setting.isolated)))
         for name, source in sources.items():
             path = files.get(name, [None])[0]
             kept = _record_file(out, student, name)
             key = _hash(version, _content(path), source.read_bytes())
             record = _kept(kept, key)
             if record is None:
-                todo.append((student, name, path, source, kept, key, len(files.get(name, ()))))
+                todo.append((student, name, path, source, kept, key, own))
             else:
                 records[student][name] = _slim(record)
     if not todo:
         return records
-    _solved_first({source for _, _, _, source, *_ in todo}, setting)
+    _solved_first({(source, own) for _, _, _, source, *_, own in todo}, setting)
     slots = list(range(workers))
 
-    def here(i, path, source):
+    def here(i, path, source, own):
         slot = slots.pop()
         try:
-            return i, _one(path, source, setting, slot)
+            return i, _one(path, source, replace(setting, given=_given(own)), slot)
         finally:
             slots.append(slot)
 
-    work = [(i, path, source) for i, (_, _, path, source, *_) in enumerate(todo)]
+    work = [(i, path, source, own) for i, (_, _, path, source, *_, own) in enumerate(todo)]
     if address is not None:
-        where = setting.given.seed, setting.isolated, setting.limits, _code_here()
+        where = setting.isolated, setting.limits, code
         work = [
-            (i, path and path.absolute(), source.absolute(), *where) for i, path, source in work
+            (i, path and path.absolute(), source.absolute(), own, *where)
+            for i, path, source, own in work
         ]
     with executor(workers, address, threads=True) as pool:
         graded = completed(pool, here if address is None else _elsewhere, work)
         for i, record in tqdm(graded, total=len(work), desc="notebooks", unit="", file=sys.stderr):
-            student, name, path, _, kept, key, n_files = todo[i]
+            student, name, path, _, kept, key, _ = todo[i]
+            n_files = len(students[student].get(name, ()))
             record["remarks"] += students[student].remarks if path is not None else []
             if n_files > 1:
                 taken = readable(path.name)
@@ -285,14 +331,15 @@ def _elsewhere(i, path, source, seed, isolated, limits, code):
         if not os.path.lexists(needed):
             raise CannotGrade(f"a worker does not see {needed}: put it on a shared file system")
     # as root, the limits of a walled process count its user: two workers of a machine need two
-    return i, _one(path, source, _lasting(seed, isolated, limits), os.getpid() % 1000)
+    setting = replace(_lasting(isolated, limits), given=_given(seed))
+    return i, _one(path, source, setting, os.getpid() % 1000)
 
 
 @lru_cache(1)
-def _lasting(seed, isolated, limits):
+def _lasting(isolated, limits):
     """The setting of a worker, prepared once; its folder stays until the process ends."""
     _sweep()
-    prepared = _prepared(seed, isolated, limits)
+    prepared = _prepared(isolated, limits)
     atexit.register(prepared.__exit__, None, None, None)
     return prepared.__enter__()
 
@@ -304,18 +351,18 @@ def _code_here():
 _full = set()  # settings and notebooks of which the solved edition has got full points
 
 
-def _solved_first(sources, setting):
+def _solved_first(wanted, setting):
     """Grade the solved edition within the same walls, before anybody else: what it does not get
-    here, nobody could.
+    here, nobody could. ``wanted``: pairs (source, seed).
 
     Raises:
         CannotGrade.
     """
-    for source in tqdm(sorted(sources), desc="the solved edition", unit="", file=sys.stderr):
-        key = (source.read_bytes(), setting.given.seed, setting.isolated, setting.limits)
+    for source, seed in tqdm(sorted(wanted), desc="the solved edition", unit="", file=sys.stderr):
+        key = (source.read_bytes(), seed, setting.isolated, setting.limits)
         if key in _full:
             continue
-        record = grade_notebook(source, source, setting)
+        record = grade_notebook(source, source, replace(setting, given=_given(seed)))
         if failed := [task for task in record["tasks"] if task["earned"] != task["points"]]:
             why = "; ".join(
                 f"{task['name']} {task['earned'] or 0} of {task['points']} points: "

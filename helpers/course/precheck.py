@@ -20,7 +20,7 @@ from pathlib import Path
 import nbformat
 
 from helpers.course.grading.cells import Cells
-from helpers.course.lesson import examine, task, yours
+from helpers.course.lesson import examine, seed_in, task, yours
 from helpers.course.syllabus import NOTEBOOKS, asked, load
 
 _STUB = "raise NotImplementedError()"
@@ -62,7 +62,8 @@ def result(path, *, seconds=120) -> dict:
             if error := cells.run(cell.source)["error"]:
                 errors[cell.get("id", "?")] = error
             for name in asked(cell):
-                for points, text, reason in examine(task(name), yours(cells.namespace.get(name))):
+                mine, seed = yours(cells.namespace.get(name)), seed_in(cells.namespace)
+                for points, text, reason in examine(task(name), mine, seed=seed):
                     told = {"function": name, "test": text, "points": points}
                     tests.append(told | {"passed": reason is None, "reason": reason})
         if error := cells.move_sliders()["error"]:

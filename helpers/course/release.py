@@ -36,6 +36,7 @@ _EVIDENCE = (  # a sentence about it, a bracket, then any other link
     (re.compile(r" ?\(\[[^\]]*\]\(evidence/[^)]*\)\)"), ""),
     (re.compile(r"\[([^\]]*)\]\(evidence/[^)]*\)"), r"\1"),
 )
+_LINK = re.compile(r"\[([^]]*)\]\(([\w-]+\.ipynb)\)")
 _README = """# Assignment: gradient explanations, measured
 
 Open the notebooks in `notebooks/` in Jupyter, and write your own functions and observations where
@@ -133,7 +134,12 @@ def _stub(found):
     return "\n".join(found[1] + line for line in lines)
 
 
-def release(out, *, sources=ROOT / "notebooks", repository=None) -> list[Path]:
+def edition(name) -> dict:
+    """What a notebook of a release says of it in its metadata as "course", for grading."""
+    return {"version": origin()[1], "parts": syllabus.entry(name).parts}
+
+
+def release(out, *, sources=ROOT / "notebooks", repository=None, student="") -> list[Path]:
     """Write the students' edition into the folder ``out``, which is emptied first; the notebooks'
     paths.
 
@@ -141,13 +147,14 @@ def release(out, *, sources=ROOT / "notebooks", repository=None) -> list[Path]:
         repository: the address at https://github.com that this edition will have, for Colab, which
             then takes its branch ``main``; by default the notebooks' own, where the solutions lie
             too.
+        student: whose own edition it is, by an id: its notebooks draw other pictures.
     """
     out = Path(out)
     if out.exists() and any(out.iterdir()) and not (out / ".release").is_file():
         raise ValueError(f"{out} holds something else than a release: choose an empty folder")
     shutil.rmtree(out, ignore_errors=True)
     copy_course(out)
-    (out / ".release").write_text("written by python -m helpers release\n")
+    (out / ".release").write_text(f"written by python -m helpers release, {origin()[1]}\n")
     for name in ("LICENSE", "requirements.txt"):
         shutil.copy(ROOT / name, out)
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
@@ -155,11 +162,18 @@ def release(out, *, sources=ROOT / "notebooks", repository=None) -> list[Path]:
         address = f'Repository = "{repository.rstrip("/")}"'
         project = re.sub(r"^Repository = .*$", address, project, flags=re.MULTILINE)
     (out / "pyproject.toml").write_text(project, encoding="utf-8")
-    written = []
+    written, names = [], {f"{entry.name}.ipynb" for entry in syllabus.load()}
+    seed = syllabus.seed_of(student, Path(sources, "course.toml"))
     for entry in syllabus.load():
         path = Path(sources, f"{entry.name}.ipynb")
         notebook = student_version(nbformat.read(path, as_version=4))
-        syllabus.with_points(notebook, entry.parts)
+        syllabus.with_points(notebook, entry)
+        notebook.metadata["course"] = edition(entry.name)
+        for cell in notebook.cells:
+            if cell.cell_type == "markdown":  # a link to what this course leaves out is words
+                cell.source = _LINK.sub(lambda m: m[0] if m[2] in names else m[1], cell.source)
+            if cell.get("id") == "parameters":
+                cell.source = re.sub(r"^SEED = 0\b", f"SEED = {seed}", cell.source, flags=re.M)
         if repository:
             stamp(notebook, path.name, repository.rstrip("/"), "main")
         target = out / "notebooks" / path.name
@@ -189,8 +203,14 @@ def main(arguments=None):
         "--repository",
         help="where this edition will be published, for Colab: https://github.com/OWNER/NAME",
     )
+    parser.add_argument(
+        "--student",
+        default="",
+        metavar="ID",
+        help="whose own edition it is: notebooks and checks draw other pictures",
+    )
     arguments = parser.parse_args(arguments)
-    written = release(arguments.out, repository=arguments.repository)
+    written = release(arguments.out, repository=arguments.repository, student=arguments.student)
     print(f"{len(written)} notebooks in {arguments.out}; students start at its README.md")
     if not arguments.repository:
         where = f"fetch {origin()[0]}, solutions included" if origin()[0] else "have no address"

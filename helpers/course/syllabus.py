@@ -1,6 +1,8 @@
 """The course as notebooks/course.toml says it: notebooks in reading order, their questions, minutes
 and points."""
 
+import hashlib
+import math
 import re
 import tomllib
 from dataclasses import dataclass
@@ -33,7 +35,7 @@ class Entry:
 
     @property
     def points(self):
-        return sum(self.parts.values())
+        return round(sum(self.parts.values()), 9)
 
 
 @lru_cache
@@ -78,6 +80,35 @@ def lateness(path=NOTEBOOKS / "course.toml") -> tuple[float, float]:
     return days, cost
 
 
+def seed_of(student="", path=NOTEBOOKS / "course.toml") -> int:
+    """SEED of the notebooks as they are handed out: seed in course.toml, 0 where there is none, for
+    everyone; for a student's own edition one that follows from it and the id."""
+    year = _whole_number(path, "seed", 0)
+    return year if not student else _drawn(year, student) % 10**6
+
+
+def variant_of(student, path=NOTEBOOKS / "course.toml") -> int:
+    """Which of so many sets of pictures grading asks a student about: variants in course.toml."""
+    return _drawn("variant", student) % variants(path)
+
+
+def variants(path=NOTEBOOKS / "course.toml") -> int:
+    """How many sets of pictures grading has; 1 where course.toml does not say."""
+    return _whole_number(path, "variants", 1)
+
+
+def _whole_number(path, key, least):
+    found = tomllib.loads(Path(path).read_text(encoding="utf-8")).get(key, least)
+    if type(found) is not int or found < least:
+        raise ValueError(f"{path}: {key} must be a whole number of at least {least}")
+    return found
+
+
+def _drawn(*words):
+    text = "\0".join(map(str, words)).encode()
+    return int.from_bytes(hashlib.sha256(text).digest()[:6], "big")
+
+
 def bonus_rule(path=NOTEBOOKS / "course.toml") -> tuple[float, float]:
     """(bonus points that make a step, by how much a step raises the final grade): [bonus] in
     course.toml; (0, 0) where the course has none."""
@@ -102,15 +133,64 @@ def asked(cell) -> list[str]:
     return re.findall(r"""\bcheck\(["'](\w+)["']\)""", "".join(cell["source"]))
 
 
-def with_points(notebook, parts):
-    """The notebook with the points of ``parts`` in its cells' nbgrader metadata, in place; a check
-    cell's are those of the function it asks."""
+_SAID = re.compile(r"\((\d+(?:\.\d+)?(?: \+ \d+(?:\.\d+)?)*) points?\)")
+
+
+def with_points(notebook, entry):
+    """The notebook with an ``Entry``'s points, in place: in its cells' nbgrader metadata, where a
+    check cell's are those of the function it asks, and wherever its words say minutes, points or
+    the share that earns a bonus point."""
+    parts, heading = entry.parts, None
     for cell in notebook["cells"]:
         about = cell["metadata"].get("nbgrader", {})
         part = next(iter(asked(cell)), cell.get("id"))
         if about.get("grade") and part in parts:
             about["points"] = parts[part]
+            if heading is not None:
+                heading[1].append(parts[part])
+        if cell["cell_type"] != "markdown" or about.get("solution"):
+            continue
+        lines = "".join(cell["source"]).split("\n")
+        for i, line in enumerate(lines):
+            if line.startswith("## "):
+                _say(heading)
+                heading = ((cell, i), []) if _SAID.search(line) else None
+                continue
+            named = next((name for name in re.findall(r"`(\w+)\(", line) if name in parts), None)
+            if named:
+                lines[i] = _SAID.sub(f"({_number(parts[named])})", line, count=1)
+        cell["source"] = _facts("\n".join(lines), entry)
+    _say(heading)
     return notebook
+
+
+def _say(heading):
+    """Write the points of the parts below a heading into it."""
+    if heading is None or not heading[1]:
+        return
+    (cell, i), points = heading
+    lines = cell["source"].split("\n")
+    each = " + ".join(f"{one:g}" for one in points) if " + " in lines[i] else None
+    lines[i] = _SAID.sub(f"({f'{each} points' if each else _number(sum(points))})", lines[i])
+    cell["source"] = "\n".join(lines)
+
+
+def _number(points):
+    return f"{points:g} point{'s' * (points != 1)}"
+
+
+def _facts(text, entry):
+    """The line below a notebook's title with the minutes, points and share of an ``Entry``."""
+    text = re.sub(r"^\*\d+ minutes · ", f"*{entry.minutes} minutes · ", text, flags=re.MULTILINE)
+    text = re.sub(r"(?<= minutes · )\d+(?:\.\d+)? points?", _number(entry.points), text)
+    if entry.bonus is None:
+        return text
+    needed = math.ceil(entry.bonus * entry.points - 1e-9)
+    return re.sub(
+        r"whoever passes \d+ % of them, \d+,",
+        f"whoever passes {entry.bonus * 100:g} % of them, {needed},",
+        text,
+    )
 
 
 def entry(name) -> Entry:

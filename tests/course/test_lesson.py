@@ -5,7 +5,9 @@ import torch
 from solutions import right
 
 from helpers import load_model, saliency
-from helpers.course.lesson import check, examine, task
+from helpers.course import lesson
+from helpers.course.grading.score import TASKS
+from helpers.course.lesson import PUBLIC, check, examine, task
 
 # (task, a wrong answer, which may call the right ones, and words that its check says)
 GRADIENT = "def my_gradient(model, pixels, target):\n    x = pixels.clone().requires_grad_()\n    "
@@ -411,6 +413,25 @@ def test_a_planted_mistake_is_named(name, wrong, words):
 @pytest.mark.parametrize("name", sorted({name for name, *_ in PLANTED}))
 def test_a_right_answer_has_no_mistake(name):
     assert not [reason for *_, reason in examine(task(name), right()[name]) if reason]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3, 17, 4711, 99_999, 999_999, 2**31 - 1, 2027, 2028])
+def test_a_right_answer_has_no_mistake_whatever_the_seed(seed):
+    """A variant is fair: a student's SEED and the seed of grading are any."""
+    namespace = right()
+    for each in TASKS:
+        found = examine(each, namespace[each.name], seed=seed)
+        assert not [reason for *_, reason in found if reason], each.name
+
+
+def test_a_check_asks_about_the_pictures_of_the_notebooks_seed(monkeypatch):
+    asked = []
+    monkeypatch.setattr(lesson, "examine", lambda *_, seed: asked.append(seed) or [])
+    for seed in ("0", "7", "-1", "'x'"):
+        exec(f"SEED = {seed}\ncheck('my_gradient')", {"check": check, **right()})
+    exec("check('my_gradient')", {"check": check, **right()})
+    assert asked == [PUBLIC, PUBLIC + 7, PUBLIC, PUBLIC, PUBLIC]
 
 
 def test_a_check_hands_on_what_passes_and_stands_in_for_what_does_not(capsys):

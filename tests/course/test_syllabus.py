@@ -1,9 +1,15 @@
 """The course's file: what it must hold, and where its points go."""
 
+import copy
+import math
+import re
+from dataclasses import replace
+
 import nbformat
 import pytest
 
 from helpers.course import syllabus
+from helpers.course.syllabus import Entry
 
 ENTRY = """
 [[notebook]]
@@ -55,8 +61,30 @@ def test_points_go_to_the_check_that_asks_and_to_the_cell_that_a_person_marks():
 
     check = cell("check-gradient", 'my_gradient = check("my_gradient")', 1)
     notebook = nbformat.v4.new_notebook(cells=[check, cell("figure", "", 1)])
-    syllabus.with_points(notebook, {"my_gradient": 7, "figure": 3})
+    parts = {"my_gradient": 7, "figure": 3}
+    syllabus.with_points(notebook, Entry("one", "All", "Why?", 10, parts))
     assert [each.metadata.nbgrader.points for each in notebook.cells] == [7, 3]
+
+
+@pytest.mark.parametrize("entry", syllabus.load(), ids=lambda entry: entry.name)
+def test_points_that_change_change_the_words_that_say_them(entry):
+    path = syllabus.NOTEBOOKS / f"{entry.name}.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    before = copy.deepcopy(notebook)
+    assert syllabus.with_points(notebook, entry) == before
+    doubled = {part: 2 * points + 1 for part, points in entry.parts.items()}
+    bonus = entry.bonus and 0.5
+    syllabus.with_points(notebook, replace(entry, parts=doubled, minutes=7, bonus=bonus))
+    words = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    assert "*7 minutes · " in words
+    if bonus:
+        assert f"50 % of them, {math.ceil(sum(doubled.values()) / 2)}, gets" in words
+    elif doubled:
+        said = re.findall(r"^## .*\(([\d +]+) points?\)", words, flags=re.MULTILINE)
+        assert sum(map(int, " ".join(said).replace("+", " ").split())) == sum(doubled.values())
+        assert f" · {sum(doubled.values())} points" in words
+        for name, points in re.findall(r"`(\w+)\([^`]*`[^\n]*?\((\d+) points?\)", words):
+            assert doubled[name] == int(points)
 
 
 def test_the_day_on_which_evidence_opens_is_a_date_or_none(tmp_path):
@@ -78,3 +106,17 @@ def test_a_bonus_is_a_share_and_its_worth_two_numbers(tmp_path):
     with pytest.raises(ValueError, match="at least 0"):
         syllabus.bonus_rule(written(tmp_path, rule.replace("0.33", '"much"') + ENTRY))
     assert syllabus.bonus_rule() == (3, 0.33)
+
+
+def test_another_year_and_another_student_have_other_seeds(tmp_path):
+    here, later = written(tmp_path, ENTRY), tmp_path / "later.toml"
+    later.write_text("seed = 5\nvariants = 4\n" + ENTRY)
+    assert (syllabus.seed_of(path=here), syllabus.seed_of(path=later)) == (0, 5)
+    seeds = {syllabus.seed_of(who, path) for who in ("ada", "bob") for path in (here, later)}
+    assert len(seeds) == 4 and syllabus.seed_of("ada", later) in seeds
+    assert syllabus.variants(here) == 1 and syllabus.variant_of("ada", here) == 0
+    assert {syllabus.variant_of(f"s{i}", later) for i in range(40)} == {0, 1, 2, 3}
+    for wrong in ("seed = -1", "seed = 1.5", "seed = true", 'seed = "x"'):
+        later.write_text(f"{wrong}\n" + ENTRY)
+        with pytest.raises(ValueError, match="seed must be a whole number"):
+            syllabus.seed_of(path=later)

@@ -12,6 +12,7 @@ from helpers.course.grading.tables import read_table, write_csv
 MARK_COLUMNS = ("student", "notebook", "task", "points", "mark", "remark", "marker", "work")
 DAY = 24 * 3600
 BONUS = "Bonus points"
+_MOODLE = ("email", "Email address"), ("id", "ID number")
 
 
 def read_marks(path) -> dict[tuple[str, str, str], dict]:
@@ -25,7 +26,7 @@ def read_marks(path) -> dict[tuple[str, str, str], dict]:
     return found
 
 
-def update_marks(path, records, *, shown=str, markers=()) -> tuple[dict, list[str]]:
+def update_marks(path, records, *, shown=str, names=(), markers=()) -> tuple[dict, list[str]]:
     """Write marks.csv with a row for each mark that a person has to give, keeping what stands in
     it. Returns all rows, and what a person should know of them.
 
@@ -34,10 +35,11 @@ def update_marks(path, records, *, shown=str, markers=()) -> tuple[dict, list[st
 
     Args:
         records: student → notebook → record.
-        shown: a student's name → how the file calls him.
+        shown: a student's name → how the file and the notes call him; a code's is the code.
+        names: pairs of what the file may call a student, and the name.
         markers: names of those among whom the marks are shared.
     """
-    names, notes = {shown(student): student for student in records}, []
+    names, notes = dict(names), []
     marks = {
         (names.get(student, student), *rest): row
         for (student, *rest), row in read_marks(path).items()
@@ -54,7 +56,8 @@ def update_marks(path, records, *, shown=str, markers=()) -> tuple[dict, list[st
                 if not row["mark"] and (old := _moved(gone, key, item["work"], records)):
                     row |= {"mark": gone[old]["mark"], "remark": gone[old]["remark"]}
                     notes.append(
-                        f"{', '.join(key)}: the mark is that of {old[0]}, for the same work"
+                        f"{', '.join([shown(student), *key[1:]])}: the mark is that of "
+                        f"{shown(old[0])}, for the same work"
                     )
                 if not row["mark"] or not row["work"]:
                     row["work"] = item["work"]
@@ -62,18 +65,18 @@ def update_marks(path, records, *, shown=str, markers=()) -> tuple[dict, list[st
                 row["marker"] = row["marker"] or marker
                 shares[row["marker"]] += 1
     if gone:
-        who = ", ".join(sorted({student for student, *_ in gone}))
+        who = ", ".join(sorted({shown(student) for student, *_ in gone}))
         notes.append(f"{len(gone)} marks are of nobody who handed in, and are kept: {who}")
     notebooks = list(BY_HAND)
     order = sorted(
         marks,
         key=lambda key: (
-            shown(key[0]) if key[0] in records else key[0],
+            shown(key[0]),
             notebooks.index(key[1]) if key[1] in BY_HAND else 99,
         ),
     )
     for key in order:
-        marks[key]["student"] = shown(key[0]) if key[0] in records else key[0]
+        marks[key]["student"] = shown(key[0])
     write_csv(
         path, MARK_COLUMNS, [[marks[key][column] for column in MARK_COLUMNS] for key in order]
     )
@@ -128,7 +131,8 @@ def summary(student, records, marks, notebooks, *, handed=None, lateness=(0, 0))
         (earned, of), and ``BONUS`` where notebooks give bonus points, "waiting": marks that nobody
         gave yet, "not_graded": notebooks, "missing":
         names of notebooks not handed in, "problems": [text], "about": {"id", …}, "late": name →
-        days}; what was not graded earned None.
+        days, "dated": name → by what, where that is not the course system's date}; what was not
+        graded earned None.
     """
     missing = [name for name in notebooks if records[name]["problem"] == NOT_HANDED_IN]
     result = {
@@ -139,6 +143,7 @@ def summary(student, records, marks, notebooks, *, handed=None, lateness=(0, 0))
         "problems": [],
         "about": {} if handed is None else handed.about,
         "late": {},
+        "dated": {},
     }
     free, cost = lateness
     for name in notebooks:
@@ -167,7 +172,7 @@ def summary(student, records, marks, notebooks, *, handed=None, lateness=(0, 0))
         result["not_graded"] += bool(open_tasks)
         days = _days_late(handed, name)
         if days:
-            result["late"][name] = days
+            result["late"][name], result["dated"][name] = days, handed.dated.get(name, "")
         charged, free = max(0, days - free), max(0, free - days)
         kept = max(0, 1 - cost * charged)
         result["notebooks"][name] = {
@@ -187,7 +192,7 @@ def summary(student, records, marks, notebooks, *, handed=None, lateness=(0, 0))
     earned = [
         None
         if (got := result["notebooks"][name])["earned"] is None
-        else got["earned"] >= share * got["points"]
+        else got["earned"] >= round(share * got["points"], 9)
         for name, share in shares.items()
         if share
     ]
@@ -197,13 +202,15 @@ def summary(student, records, marks, notebooks, *, handed=None, lateness=(0, 0))
 
 
 def _days_late(handed, name):
-    """Whole days begun after a notebook was due; 0 where nobody knows when it was handed in."""
+    """Whole days begun after a notebook was due; 0 where nobody knows when it was handed in, and
+    one at least where the course system calls it late."""
     due = syllabus.entry(name).due
-    when = None if handed is None else handed.when.get(name)
-    if due is None or when is None:
+    if due is None or handed is None:
         return 0
-    late = (when - due).total_seconds() / DAY - int(handed.about.get("extension") or 0)
-    return max(0, math.ceil(late))
+    when, late = handed.when.get(name), float(name in handed.late)
+    if when is not None:
+        late = max(late, (when - due).total_seconds() / DAY)
+    return max(0, math.ceil(late - int(handed.about.get("extension") or 0)))
 
 
 def number(earned, unknown=""):
@@ -213,9 +220,9 @@ def number(earned, unknown=""):
 
 def write_grades(out, summaries):
     """grades.csv for people, and canvas.csv and moodle.csv for course systems, where what is not
-    graded or was not handed in stays empty."""
+    graded or was not handed in stays empty. Returns what a person should know of them."""
     if not summaries:
-        return
+        return []
     first = next(iter(summaries.values()))
     known = [key for key in ABOUT if any(key in total["about"] for total in summaries.values())]
     columns = [
@@ -236,7 +243,7 @@ def write_grades(out, summaries):
             *(number(earned) for earned, _ in total["totals"].values()),
             total["waiting"],
             ", ".join(total["missing"]),
-            ", ".join(f"{name}: {days}" for name, days in total["late"].items()),
+            ", ".join(f"{name}: {n}{total['dated'][name]}" for name, n in total["late"].items()),
             "; ".join(total["problems"]),
         ]
         for student, total in summaries.items()
@@ -259,9 +266,13 @@ def write_grades(out, summaries):
     write_csv(
         Path(out, "canvas.csv"), canvas, [["Points Possible", "", "", "", "", *points], *rows]
     )
-    moodle = ["Full name", "ID number", "Email address", *first["notebooks"]]
-    rows = [
-        [student, get("id", ""), get("email", ""), *grades[student]]
-        for student, get in about.items()
-    ]
-    write_csv(Path(out, "moodle.csv"), moodle, rows)
+    # Moodle takes a row without what it looks people up by for the person of the row before
+    key, column = next(
+        (each for each in _MOODLE if any(get(each[0]) for get in about.values())), _MOODLE[0]
+    )
+    rows = [[student, get(key), *grades[student]] for student, get in about.items() if get(key)]
+    write_csv(Path(out, "moodle.csv"), ["Full name", column, *first["notebooks"]], rows)
+    unknown = [student for student, get in about.items() if not get(key)]
+    if not rows or not unknown:
+        return []
+    return [f"not in moodle.csv, as their {key} is not known: {', '.join(unknown)}"]

@@ -27,7 +27,9 @@ MOST_TEXT = 20_000  # characters, of one cell
 MOST_PICTURES, MOST_PICTURED = 20, 8 * 2**20  # and bytes of them, of one cell
 LARGE, WIDTH = 2**20, 1600  # a picture of more bytes is made this many pixels wide
 _KINDS = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml")
-_WITHIN = re.compile(r"data:(image/(?:png|jpeg|gif|webp));base64,([A-Za-z0-9+/=\\\s]+)")
+_WITHIN = re.compile(
+    r"data:(image/(?:png|jpeg|gif|webp)|video/(?:mp4|webm));base64,([A-Za-z0-9+/=\\\s]+)"
+)
 MOST_MOVES = 8  # of sliders
 
 

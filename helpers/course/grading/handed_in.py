@@ -4,8 +4,12 @@ import os
 import re
 import shutil
 import stat
+import time
 import unicodedata
 import zipfile
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -19,21 +23,25 @@ from helpers.course.grading.tables import read_table
 
 MOST_ENTRIES, DEEPEST = 10_000, 8  # files and folders looked at in one student's folder, levels
 MOST_UNPACKED = 2**30  # bytes of one archive
+ABOUT_NOW = 600  # seconds within which the files of one download are written
 ABOUT = ("id", "email", "group", "extension")
 """What students.csv may say of a student, beside a pattern and a name."""
 _NOTEBOOK = re.compile(r"\.ipynb(\.txt|\.json)?$", re.IGNORECASE)
 _LATER = re.compile(r"[ _]*(?:\((\d+)\)|-(\d{1,3}))$")  # what browsers and Canvas add
 _WHEN = ("%Y-%m-%d-%H-%M-%S", "%b %d, %Y %I%M %p", "%B %d, %Y %I%M %p")
+_CREATED = re.compile(r"\s*:created_at: (\d{4}(?:-\d\d){2} \d\d(?::\d\d){2})\S* ?([+-]\d\d:\d\d)?")
 _SYSTEMS = tuple(
     map(
         re.compile,
         (
-            # Moodle, Blackboard, Brightspace, Gradescope, Canvas
-            r"(?P<name>.+?)_(?P<id>\d+)_assignsubmission_(?:file|onlinetext)_?(?P<file>.*)",
+            # Moodle (whose number is another one in each assignment), Blackboard, Brightspace,
+            # Gradescope, Canvas without and with names
+            r"(?P<name>.+?)_(?P<number>\d+)_assignsubmission_(?:file|onlinetext)_?(?P<file>.*)",
             r"(?:.*_)?(?P<name>[^_]+)_attempt_(?P<when>\d{4}(?:-\d\d){5})_?(?P<file>.*)",
             r"(?P<id>\d+)-\d+ - (?P<name>.+?) - (?P<when>\w+ \d+, \d{4} \d+ [AP]M)"
             r"(?: - (?P<file>.+))?",
             r"(?P<name>submission_(?P<id>\d+))",
+            r"(?P<name>anon_[^\W_]{5})_(?:(?P<late>LATE)_)?(?P<version>\d{2,})_(?P<file>.+)",
             r"(?P<name>[^_]+)_(?:(?P<late>LATE)_)?(?P<id>\d{2,})_(?P<version>\d{2,})_(?P<file>.+)",
         ),
     )
@@ -42,12 +50,16 @@ _SYSTEMS = tuple(
 
 class Handed(dict):
     """What one student handed in: {source's name, or "" for files that are none of ours: its files,
-    the one to grade first}. ``about``: id, email, group, extension as far as known; ``when``:
-    {source's name: when its first file was handed in, as the course system says}."""
+    the one to grade first}. ``about``: id, email, group, extension as far as known; ``called``:
+    what folders and files call the student; ``when``: {source's name: when its first file was
+    handed in}, as the course system says, or as ``dated`` says; ``late``: the sources' names that
+    the course system calls late; ``back``: the names under which it takes a page for this
+    student."""
 
     def __init__(self):
         super().__init__()
-        self.about, self.when, self.remarks = {}, {}, []
+        self.about, self.when, self.dated, self.remarks = {}, {}, {}, []
+        self.called, self.late, self.back = set(), set(), []
 
 
 @dataclass(order=True)
@@ -57,6 +69,7 @@ class _File:
     rank: tuple
     path: Path
     when: datetime | None = None
+    late: str | None = None  # "": the course system says that it is not
 
 
 def handed_in(folder, sources, *, students=None, out=None) -> dict[str, Handed]:
@@ -162,9 +175,22 @@ def _is_class(folder, ids):
 
 def _class(folder, ids, roster, out, found):
     """Add to ``found``, (name, id) → ``Handed``, what lies in a folder of many students."""
-    people = _gradescope(folder / "submission_metadata.yml")
+    people, systems = _gradescope(folder / "submission_metadata.yml"), {}
     for entry in _entries(folder, out):
-        told = _system(entry.name) or {}
+        systems[entry] = _system(entry.name) or {}
+    numbers = {(told.get("name"), told.get("number")) for told in systems.values()}
+    several = Counter(name for name, number in numbers if number)
+    # unpacked downloads side by side; one student's folder alone cannot look so
+    downloads = {entry for entry in systems if entry.is_dir()}
+    if not all(
+        not systems[each] and any(_system(path.name) for path in _entries(each))
+        for each in downloads
+    ):
+        downloads = set()
+    for entry, told in systems.items():
+        if entry in downloads:
+            _class(entry, ids, roster, out, found)
+            continue
         remarks, files, within = [], [entry], told.get("file") or entry.name
         if entry.suffix.lower() == ".zip" and not entry.is_dir() and out is not None:
             place = out / "unpacked" / f"{len(list((out / 'unpacked').glob('*')))}"
@@ -194,7 +220,9 @@ def _class(folder, ids, roster, out, found):
         which = _which(entry, within if single else "", ids) if single else None
         name = told.get("name") or (_rest(within, which) if single else readable(within))
         name = name or (readable(folder.resolve().name) if which else readable(within))
+        called = name
         about = {"id": told["id"]} if told.get("id") else {}
+        told_apart = told.get("number", "") if several[told.get("name")] > 1 else ""
         if told.get("name") in people:
             about |= people[told["name"]]
             name = about.pop("name", None) or name
@@ -203,30 +231,52 @@ def _class(folder, ids, roster, out, found):
                 name = row.get("student") or name
                 about |= {key: row[key] for key in ABOUT if row.get(key)}
                 break
-        handed = found.setdefault((name, about.get("id", "")), Handed())
-        handed.about |= about
-        handed.remarks += remarks
-        if told.get("late"):
-            handed.remarks.append("the course system calls it late")
         when = _moment(told.get("when")) or about.pop("when", None)
+        handed = found.setdefault((name, about.get("id", told_apart)), Handed())
+        handed.about |= about
+        handed.called |= {called, told.get("id") or called}
+        handed.back += [back] if (back := _back(entry.name)) not in [None, *handed.back] else []
+        handed.remarks += remarks
+        late = (told.get("late") or "") if told.get("version") else None
         for path in files:
             mine = which if single else _which(path, path.name, ids)
-            handed.setdefault(mine, []).append(
-                _File(_rank(path, mine, told, when, entry), path, when)
-            )
+            rank = _rank(path, mine, told, when, entry)
+            handed.setdefault(mine, []).append(_File(rank, path, when, late))
 
 
 def _named(found):
     """((name, id), handed) in order, names that several have told apart by the id; the files
     sorted."""
     several = {name for name, _ in found if sum(other == name for other, _ in found) > 1}
+    every = [file for own in found.values() for files in own.values() for file in files]
+    believed = _believed([file.path.lstat().st_mtime for file in every])
     for (name, number), handed in sorted(found.items()):
         for which, files in handed.items():
             files.sort()
-            if files[0].when:
-                handed.when[which] = files[0].when
+            first, date = files[0], files[0].path.lstat().st_mtime
+            if first.late:
+                handed.late.add(which)
+                handed.dated[which] = ", says the course system, which counts no days"
+                handed.remarks.append("the course system calls it late")
+            if first.when:
+                handed.when[which] = first.when
+            elif first.late != "" and believed(date):
+                handed.when[which] = datetime.fromtimestamp(date)
+                handed.dated[which] = ", by the file's date"
             handed[which] = [file.path for file in files]
         yield (f"{name} {number}".strip() if name in several else name, number), handed
+
+
+def _believed(dates):
+    """Which of the files' dates, in seconds, say when something was handed in: those that most
+    share say when it was downloaded or unpacked."""
+    order = sorted(dates)
+
+    def alone(date):
+        near = bisect_right(order, date + ABOUT_NOW) - bisect_left(order, date - ABOUT_NOW)
+        return 3 * near <= len(order) and date <= time.time()
+
+    return alone
 
 
 def _rank(path, which, told, when, entry):
@@ -253,6 +303,15 @@ def _system(name):
     return None
 
 
+def _back(name):
+    """Under which name in a zip Moodle or Canvas takes a page for whom it called a file or folder
+    so; None for others."""
+    if match := re.fullmatch(r"(.+_\d+)_assignsubmission_.*", name):
+        return f"{match[1]}_assignfeedback_file_/feedback.html"
+    match = re.fullmatch(r"((?:anon_[^\W_]{5}|[^_]+_(?:LATE_)?\d{2,})_(?:LATE_)?\d{2,}_).+", name)
+    return match and f"{match[1]}feedback.html"
+
+
 def _moment(text):
     for form in _WHEN if text else ():
         try:
@@ -263,7 +322,7 @@ def _moment(text):
 
 
 def _gradescope(path):
-    """submission_N → {name, id, email}, of Gradescope's table of who handed in what."""
+    """submission_N → {name, id, email, when}, of Gradescope's table of who handed in what."""
     people, current = {}, None
     if path.is_file() and not path.is_symlink() and path.stat().st_size < MOST_BYTES:
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -273,6 +332,9 @@ def _gradescope(path):
                 match := re.match(r"[\s-]*:(name|sid|email):\s*['\"]?(.*?)['\"]?\s*$", line)
             ):
                 current.setdefault({"sid": "id"}.get(match[1], match[1]), match[2])
+            elif current is not None and (match := _CREATED.match(line)):
+                moment = datetime.fromisoformat(match[1] + (match[2] or ""))
+                current["when"] = moment.astimezone().replace(tzinfo=None)
     return people
 
 
@@ -320,6 +382,8 @@ def _unpacked(archive, into, remarks):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with opened.open(member) as packed, path.open("wb") as plain:
                     shutil.copyfileobj(packed, plain)
+                with suppress(ValueError, OverflowError):  # an archive's date may be none
+                    os.utime(path, (datetime(*member.date_time).timestamp(),) * 2)
     except Exception as error:  # zipfile raises whatever comes to hand
         remarks.append(f"{readable(archive.name)}: {type(error).__name__}: {error}")
     return into
@@ -347,7 +411,7 @@ def _which(path, name, ids):
     if named := _by_name(name, ids):
         return named
     try:
-        own = {name for cell in read_notebook(path) for name in cell.names}
+        own = {name for cell in read_notebook(path).cells for name in cell.names}
     except BadNotebook:
         return next(iter(ids)) if len(ids) == 1 else ""
     shared = {name: len(own & theirs) for name, theirs in ids.items()}

@@ -2,8 +2,10 @@
 
 import base64
 import hashlib
+import html
 import os
 import re
+import zipfile
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -41,11 +43,72 @@ def student_file(student) -> str:
     )
 
 
+def hidden(students, shown):
+    """(page, student=None) → the page with codes, ``shown``, where its text says who somebody is:
+    on a student's own page his name, each word of it and what his files are called, of the others
+    there what cannot be taken for a plain word."""
+    called = {
+        student: {student, *handed.called, *map(handed.about.get, ("id", "email"))} - {None, ""}
+        for student, handed in students.items()
+    }
+    codes = {_joined(name): shown(who) for who, names in called.items() for name in names}
+    every = _whole(name for names in called.values() for name in names)
+    several = _whole(n for names in called.values() for n in names if len(_words(n)) > 1)
+
+    def without_names(page, student=None):
+        own = called.get(student, ())
+        words = {word for name in own for word in _words(name) if len(word) > 2}
+        steps = [(_whole(own), shown(student)), (_whole(words, 0), shown(student))] if own else []
+        steps += [(several if own else every, lambda found: codes[_joined(found[0])])]
+
+        def plain(text):
+            text = html.unescape(text)
+            for names, code in steps:
+                text = names.sub(code, text)
+            return escape(text)
+
+        head, style, body = page.partition("</style>")
+        pieces = re.split(r"(<[^>]*>)", body)  # texts and tags in turn
+        pieces[::2] = map(plain, pieces[::2])
+        for place, tag in enumerate(pieces[1::2]):
+            pieces[2 * place + 1] = re.sub(r'(?<= alt=")[^"]*', lambda said: plain(said[0]), tag)
+        return head + style + "".join(pieces)
+
+    return without_names
+
+
+def _words(name):
+    return re.findall(r"[^\W\d_]+", name)
+
+
+def _joined(name):
+    return re.sub(r"[\W_]+", "", name).casefold()
+
+
+def _whole(names, flags=re.IGNORECASE):
+    """Finds each of the names as a whole, whatever stands between its words."""
+    each = {r"[\W_]*".join(re.findall(r"[^\W_]+", name)) for name in names}
+    each = sorted((name for name in each if len(name) > 1), key=len, reverse=True)
+    return re.compile(rf"(?<![^\W_])(?:{'|'.join(each) or '(?!)'})(?![^\W_])", flags)
+
+
 def write_student(
-    out, student, records, sources, marks, total, before=None, after=None, files=None, *, shown=str
+    out,
+    student,
+    records,
+    sources,
+    marks,
+    total,
+    before=None,
+    after=None,
+    files=None,
+    *,
+    shown=str,
+    without_names=lambda page, student: page,
 ):
     """students/NAME.html. ``before``, ``after``: the students whose pages it links to; ``files``:
-    notebook → the file that was graded; ``shown``: a student's name → how the page calls him."""
+    notebook → the file that was graded; ``shown``: a student's name → how the page calls him;
+    ``without_names``: as ``hidden`` makes it."""
     pages = {}
     for name, record in records.items():
         items = [
@@ -66,7 +129,8 @@ def write_student(
         before=linked[0],
         after=linked[1],
     )
-    _write(Path(out) / "students" / f"{student_file(shown(student))}.html", page)
+    path = Path(out) / "students" / f"{student_file(shown(student))}.html"
+    _write(path, without_names(page, student))
 
 
 def write_feedback(out, student, records, marks, total):
@@ -84,6 +148,22 @@ def write_feedback(out, student, records, marks, total):
     _write(Path(out) / "feedback" / f"{student_file(student)}.html", page)
 
 
+def zip_feedback(out, students):
+    """feedback.zip: the pages under the names by which Moodle and Canvas know whose they are.
+
+    Args:
+        students: student → ``handed_in.Handed``.
+    """
+    with (
+        written_whole(Path(out) / "feedback.zip") as whole,
+        zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        for student, handed in students.items():
+            page = Path(out) / "feedback" / f"{student_file(student)}.html"
+            for name in handed.back if page.is_file() else ():
+                archive.write(page, name)
+
+
 def _marked(item, student, notebook, record, marks):
     """An item with its mark and the marker's remark."""
     row = marks.get((student, notebook, item["name"]), {})
@@ -95,7 +175,9 @@ def _marked(item, student, notebook, record, marks):
     }
 
 
-def write_overview(out, records, summaries, isolated, notes=(), shown=str):
+def write_overview(
+    out, records, summaries, isolated, notes=(), shown=str, without_names=lambda page: page
+):
     """index.html: how each task went, and a line for each student."""
     rows = [
         (shown(student), f"students/{student_file(shown(student))}.html", total)
@@ -106,6 +188,7 @@ def write_overview(out, records, summaries, isolated, notes=(), shown=str):
         title="Grades",
         rows=rows,
         isolated=isolated,
+        anonymous=shown is not str,
         notes=notes,
         waiting=sum(total["waiting"] for total in summaries.values()),
         names=list(first["notebooks"]),
@@ -113,7 +196,7 @@ def write_overview(out, records, summaries, isolated, notes=(), shown=str):
         totals=[(name, of) for name, (_, of) in first["totals"].items()],
         tasks=_tasks(records),
     )
-    _write(Path(out) / "index.html", page)
+    _write(Path(out) / "index.html", without_names(page))
 
 
 def _tasks(records):

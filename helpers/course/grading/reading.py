@@ -17,10 +17,19 @@ MOST_SOURCE = 4 * 2**20  # characters of all that it hands on: sources, and pict
 MOST_CELLS = 5000
 PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml")
 """What an <img> shows, and runs nothing of."""
+FILMS = ("video/mp4", "video/webm")
 
 
 class BadNotebook(ValueError):
     """A submission that cannot be read as a notebook, and why."""
+
+
+@dataclass
+class Notebook:
+    """``edition``: {"version", "parts"} of the release that it was made from, as far as it says."""
+
+    cells: list["Cell"]
+    edition: dict
 
 
 @dataclass
@@ -37,8 +46,8 @@ class Cell:
     attachments: dict[str, str] = field(default_factory=dict)
 
 
-def read_notebook(path) -> list[Cell]:
-    """The cells of a notebook of version 3 or 4, or BadNotebook."""
+def read_notebook(path) -> Notebook:
+    """A notebook of version 3 or 4, or BadNotebook."""
     try:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _NO_LINK)
     except OSError as error:
@@ -66,15 +75,23 @@ def read_notebook(path) -> list[Cell]:
             ) from None
     if "problem" in told:
         raise BadNotebook(told["problem"])
-    return [Cell(**cell) for cell in told["cells"]]
+    return Notebook([Cell(**cell) for cell in told["cells"]], told["edition"])
 
 
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 
-def _cells(raw):
-    """What ``Cell`` holds, of each cell of a notebook's bytes."""
+def _notebook(raw):
+    """What ``Notebook`` holds, of a notebook's bytes."""
     notebook = json.loads(raw.decode(json.detect_encoding(raw), "replace"))
+    metadata = notebook.get("metadata")
+    edition = metadata.get("course") if isinstance(metadata, dict) else None
+    edition = edition if isinstance(edition, dict) and len(json.dumps(edition)) < 5000 else {}
+    return {"cells": _cells(notebook), "edition": edition}
+
+
+def _cells(notebook):
+    """What ``Cell`` holds, of each of its cells."""
     cells = notebook.get("cells")
     if cells is None:
         cells = [cell for sheet in notebook["worksheets"] for cell in sheet["cells"]]
@@ -127,7 +144,7 @@ def main():
         resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
         resource.setrlimit(resource.RLIMIT_CPU, (MOST_SECONDS, MOST_SECONDS))
     try:
-        told = {"cells": _cells(sys.stdin.buffer.read(MOST_BYTES + 1))}
+        told = _notebook(sys.stdin.buffer.read(MOST_BYTES + 1))
     except MemoryError:
         return
     except Exception as error:  # whatever it holds

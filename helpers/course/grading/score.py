@@ -5,7 +5,7 @@ import hashlib
 import json
 import time
 import traceback
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
@@ -18,7 +18,8 @@ from helpers.course.grading.reading import BadNotebook, read_notebook
 from helpers.course.grading.repair import is_solution, repair
 from helpers.course.grading.sandbox import Limits
 from helpers.course.grading.session import Died, Session
-from helpers.course.grading.tasks import Given, Task, arguments
+from helpers.course.grading.tasks import Given, Task, arguments, worth
+from helpers.course.release import edition
 
 TASKS: tuple[Task, ...] = (
     *tasks_smoothgrad.TASKS,
@@ -75,19 +76,6 @@ def tasks_of(notebook):
     return [worth(task) for task in TASKS if task.notebook == notebook]
 
 
-def worth(task):
-    """A task with the points that course.toml gives it, its checks in proportion."""
-    points = syllabus.entry(task.notebook).parts[task.name]
-    if points == task.points:
-        return task
-
-    def judge(given, call):
-        for own, text, reason in task.judge(given, call):
-            yield own * points / task.points, text, reason
-
-    return replace(task, points=points, judge=judge)
-
-
 def empty_record():
     return {
         "problem": None,
@@ -99,7 +87,19 @@ def empty_record():
         "seconds": {},
         "peak": 0,
         "functions": {},
+        "edition": None,
     }
+
+
+def _other_edition(theirs, name):
+    """What to say of a notebook that another release was made of than graded by; None of one that
+    does not say its release."""
+    ours, said = edition(name), []
+    if theirs.get("version", ours["version"]) != ours["version"]:
+        said.append(f"handed out as {str(theirs['version'])[:20]}, graded by {ours['version']}")
+    if theirs.get("parts", ours["parts"]) != ours["parts"]:
+        said.append("the points in course.toml were others when it was handed out")
+    return "; ".join(said) or None
 
 
 def not_run(record, notebook, problem):
@@ -128,16 +128,19 @@ def grade_notebook(path, source, setting, *, slot=0) -> dict:
         (None: not graded), "checks": [{"text", "points", "earned", "reason"}]}]; "by_hand":
         [{"name", "points", "ids", "words"}]; "cells": id → {"error", "text", "pictures"};
         "errors", "remarks": [text]; "seconds": {"start", "notebook", "total"}; "peak": bytes;
-        "functions": task → the source of the cell that defines it}
+        "functions": task → the source of the cell that defines it; "edition": what to say where it
+        was made from another release, or None}
     """
     name, record = Path(source).stem, empty_record()
     try:
         if path is None:
             raise BadNotebook(NOT_HANDED_IN)
-        repaired = repair(read_notebook(path), nbformat.read(source, as_version=4), seed=7)
+        handed = read_notebook(path)
     except BadNotebook as error:
         return not_run(record, name, str(error))
-    record["remarks"] = repaired.remarks
+    repaired = repair(handed.cells, nbformat.read(source, as_version=4), seed=7)
+    record["edition"] = _other_edition(handed.edition, name)
+    record["remarks"] = [*filter(None, [record["edition"]]), *repaired.remarks]
     record["by_hand"] = _by_hand(name, source, repaired)
     record["functions"] = {
         task.name: cell["source"][:MOST_WORDS]
@@ -283,7 +286,7 @@ def _asked(task, given, session, instead):
     reasons = {check["reason"] for check in record["checks"]}
     if len(reasons) == 1 and None not in reasons:
         return lost(task, *reasons)
-    record["earned"] = sum(check["earned"] for check in record["checks"])
+    record["earned"] = round(sum(check["earned"] for check in record["checks"]), 9)
     return record
 
 

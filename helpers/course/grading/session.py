@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from helpers.course.grading.reading import PICTURES
+from helpers.course.grading.reading import FILMS, PICTURES
 from helpers.course.grading.remote import Answer, asked
 from helpers.course.grading.sandbox import Sandbox
 from helpers.course.grading.wire import WireError, receive, send
@@ -163,7 +163,7 @@ def _plain(told, pictures):
     shown = [
         f"data:{kind};base64,{base64.b64encode(pictures[str(place)].tobytes()).decode()}"
         for place, kind in enumerate(kinds if isinstance(kinds, list) else ())
-        if kind in PICTURES and str(place) in pictures
+        if kind in PICTURES + FILMS and str(place) in pictures
     ]
     return {
         "error": None if error is None else str(error)[:2000],

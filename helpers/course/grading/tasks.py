@@ -7,7 +7,7 @@ import hashlib
 import inspect
 import pickle
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, wraps
 
 import numpy as np
@@ -16,6 +16,7 @@ import torch
 from helpers.attribution.gradients import input_gradient
 from helpers.benchmark.models import load_model
 from helpers.benchmark.scenes import SIZE, render, sample_scene
+from helpers.course import syllabus
 from helpers.evaluate import logits_of
 
 TOLERANCE = 1e-3  # relative L2 error: the network computes in float64, the student in float32
@@ -73,6 +74,20 @@ def _source(name, helper):
     if helper.__module__.startswith(__package__):
         return f"{inspect.getsource(helper)}\n{name} = {helper.__name__}"
     return f"from {helper.__module__} import {helper.__name__} as {name}"
+
+
+def worth(task):
+    """A task with the points that course.toml gives it, its checks in proportion."""
+    parts = next((each.parts for each in syllabus.load() if each.name == task.notebook), {})
+    points = parts.get(task.name, task.points)
+    if points == task.points:
+        return task
+
+    def judge(given, call):
+        for own, text, reason in task.judge(given, call):
+            yield own * points / task.points, text, reason
+
+    return replace(task, points=points, judge=judge)
 
 
 def remembered(reference):

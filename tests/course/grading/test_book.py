@@ -5,14 +5,16 @@ import io
 from datetime import datetime
 from zlib import crc32
 
+import numpy as np
 import pytest
 
 from helpers.course import syllabus
 from helpers.course.grading import book, tables
 from helpers.course.grading.book import mark_of, read_marks, summary, update_marks, write_grades
 from helpers.course.grading.handed_in import Handed
-from helpers.course.grading.pages import write_feedback, write_student
+from helpers.course.grading.pages import hidden, write_feedback, write_student
 from helpers.course.grading.score import NOT_HANDED_IN, empty_record, not_run, tasks_of
+from helpers.course.grading.session import _plain
 from helpers.course.grading.similarity import alike
 
 NAME = "smoothgrad_1_method"
@@ -155,11 +157,41 @@ def test_markers_get_equal_shares_and_keep_them(tmp_path):
 
 
 def test_marks_are_given_to_codes(tmp_path):
-    path, work, code = tmp_path / "marks.csv", records("ada", "bob"), {"ada": "s-1", "bob": "s-0"}
-    update_marks(path, work, shown=code.get)
+    path, work, codes = tmp_path / "marks.csv", records("ada", "bob"), {"ada": "s-1", "bob": "s-0"}
+    options = {"shown": codes.get, "names": [(code, name) for name, code in codes.items()]}
+    update_marks(path, work, **options)
     assert "ada" not in path.read_text()
     given(path, "s-1", "3")
-    assert marks_of(path, work, shown=code.get)[0] == {"ada": [3, None], "bob": [None, None]}
+    both = {"ada": [3, None], "bob": [None, None]}
+    assert marks_of(path, work, **options)[0] == both
+    _, notes = marks_of(path, records("bob"), **options)
+    assert "kept: s-1" in notes[0] and "ada" not in path.read_text(), "nor of who is gone"
+    assert marks_of(path, work, names=options["names"])[0] == both, "and with names again"
+
+
+@pytest.mark.parametrize(
+    ("said", "hidden_too"),
+    [
+        ("By Ada Lovelace, with lovelace_ada", True),
+        ("ada-lovelace_smoothgrad_1_method (1).ipynb was taken", True),
+        ('<img alt="Ada\'s figure" src="data:image/png;base64,Ada0">', False),
+        ("ask a.l@x.edu, 0815; Bob van Dam helped", True),
+        ("Lovelace wrote O&#39;Neil", True),
+    ],
+)
+def test_a_page_that_is_marked_says_codes_alone(said, hidden_too):
+    ada, bob, max_ = Handed(), Handed(), Handed()
+    ada.called, ada.about = {"lovelace_ada"}, {"id": "0815", "email": "a.l@x.edu"}
+    students = {"Ada Lovelace": ada, "Bob van Dam": bob, "max": max_}
+    codes = {"Ada Lovelace": "s-1", "Bob van Dam": "s-2", "max": "s-3"}
+    style = "<style>.Ada{}</style>"
+    page = hidden(students, codes.get)(f"{style}<p>{said}: model(x).max()</p>", "Ada Lovelace")
+    text = page.removeprefix(style)
+    assert page.startswith(style) and "s-1" in text and "model(x).max()" in text
+    for name in ("Ada ", "Ada&", "Lovelace", "lovelace", "0815", "a.l@", "Bob", "Dam"):
+        assert name not in text
+    assert ("Ada0" in text) != hidden_too, "a picture is no text"
+    assert "s-3" in hidden(students, codes.get)("</style><td>max: ValueError</td>")
 
 
 def test_files_for_course_systems(tmp_path):
@@ -170,7 +202,7 @@ def test_files_for_course_systems(tmp_path):
     handed = {"ada": ada, "bob": bob, "cyd": None}
     marks, _ = update_marks(tmp_path / "marks.csv", work)
     totals = {n: summary(n, own, marks, [NAME], handed=handed[n]) for n, own in work.items()}
-    write_grades(tmp_path, totals)
+    notes = write_grades(tmp_path, totals)
     tables = {
         name: list(csv.DictReader((tmp_path / f"{name}.csv").open()))
         for name in ("grades", "canvas", "moodle")
@@ -181,7 +213,13 @@ def test_files_for_course_systems(tmp_path):
     assert tables["canvas"][0]["Student"] == "Points Possible" and tables["canvas"][0][NAME] == "20"
     assert [row[NAME] for row in tables["canvas"][1:]] == ["12", "", ""]
     assert tables["canvas"][1]["ID"] == "007" and tables["canvas"][1]["Section"] == "B"
-    assert [row["ID number"] for row in tables["moodle"]] == ["007", "", ""]
+    # a row without what Moodle looks people up by would be taken for the person before it
+    (row,) = tables["moodle"]
+    assert row == {"Full name": "ada", "Email address": "ada@x.edu", NAME: "12"}
+    assert notes == ["not in moodle.csv, as their email is not known: bob, cyd"]
+    del ada.about["email"]
+    assert write_grades(tmp_path, totals)
+    assert (tmp_path / "moodle.csv").read_text().splitlines()[0] == f"Full name,ID number,{NAME}"
 
 
 def test_days_late(monkeypatch, tmp_path):
@@ -204,6 +242,17 @@ def test_days_late(monkeypatch, tmp_path):
         handed.when, handed.about = {NAME: when}, {"extension": extension}
         told = summary("ada", records("ada")["ada"], {}, [NAME], handed=handed, lateness=lateness)
         assert told["late"].get(NAME, 0) == days and told["notebooks"][NAME]["earned"] == earned
+    handed.late.add(NAME)  # of whom nobody knows more
+    handed.dated[NAME] = ", says the course system"
+    told = summary("ada", records("ada")["ada"], {}, [NAME], handed=handed, lateness=(0, 0.25))
+    assert told["late"] == {NAME: 1} and told["notebooks"][NAME]["earned"] == 9
+    write_grades(tmp_path, {"ada": told})
+    assert f"{NAME}: 1, says the course system" in (tmp_path / "grades.csv").read_text()
+    write_feedback(tmp_path, "ada", records("ada")["ada"], {}, told)
+    assert "1 days late, says the" in (tmp_path / "feedback" / "ada.html").read_text()
+    handed.about["extension"] = "1"
+    told = summary("ada", records("ada")["ada"], {}, [NAME], handed=handed, lateness=(0, 0.25))
+    assert not told["late"]
 
 
 def test_the_page_to_give_back_holds_nothing_of_ours(tmp_path):
@@ -234,6 +283,21 @@ def test_a_picture_in_words_is_the_students_own(tmp_path, source):
     assert page.count('src="data:image/png;base64,QUJD"') == 2
     assert "a picture that is not in the notebook: ours" in page
     assert f'src="../reference/{NAME}-figure-0.png"' not in page
+
+
+def test_a_film_reaches_the_marker(tmp_path, source):
+    kinds = ["video/mp4", "video/x-msvideo", "image/gif"]
+    arrays = {str(place): np.full(3, place, np.uint8) for place in range(3)}
+    shown = _plain({"cell": {"error": None}, "kinds": kinds}, arrays)
+    assert len(shown["pictures"]) == 2, "what a page does not show is left out"
+    work = records("ada")
+    work["ada"][NAME]["cells"] = {"figure": shown}
+    marks, _ = update_marks(tmp_path / "marks.csv", work)
+    total = summary("ada", work["ada"], marks, [NAME])
+    write_student(tmp_path, "ada", work["ada"], {NAME: source}, marks, total)
+    page = (tmp_path / "students" / "ada.html").read_text()
+    assert '<video controls loop src="data:video/mp4;base64,AAAA"></video>' in page
+    assert "media-src data:" in page and 'figure" src="data:image/gif' in page
 
 
 COPIED = """def my_aggregate(gradients, how):

@@ -53,6 +53,12 @@ FIGURES = {
         "a = FuncAnimation(figure, lambda i: [], frames=5)\nplt.close()\nHTML(a.to_jshtml())",
         ["image/png"] * 3,
     ),
+    "film": (
+        "from IPython.display import HTML, Video\ndisplay(Video(b'x' * 99, embed=True, "
+        "mimetype='video/mp4'))\n"
+        "HTML('<video><source src=\"data:video/mp4;base64,AAAA\\nBBBB\"></video>')",
+        ["video/mp4"] * 2,
+    ),
     "400 dpi": (
         "import numpy as np, matplotlib.pyplot as plt\n"
         "plt.figure(figsize=(9, 6), dpi=400)\n"
@@ -86,7 +92,7 @@ cells, told = Cells(lambda seconds: nullcontext(), TimeoutError, 10), {}
 for name, source in json.loads(sys.argv[1]).items():
     shown = cells.run(source)
     for kind, picture in shown["pictures"]:
-        if kind != "image/svg+xml":
+        if kind not in ("image/svg+xml", "video/mp4"):
             Image.open(io.BytesIO(picture)).load()
     told[name] = [shown["error"], [kind for kind, _ in shown["pictures"]]]
     assert all(len(picture) < 2**21 for _, picture in shown["pictures"]), name

@@ -1,5 +1,10 @@
 """A right answer keeps its points, and what the grader did not manage to run is not graded."""
 
+import csv
+import json
+import re
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -8,8 +13,11 @@ from test_grade import NAME, SEED, needs_walls
 
 from helpers.course import grade as module
 from helpers.course.grade import CannotGrade, grade
-from helpers.course.grading import sandbox
+from helpers.course.grading import sandbox, score
+from helpers.course.grading.handed_in import Handed
 from helpers.course.grading.score import empty_record, not_run
+from helpers.course.grading.tasks import Given
+from helpers.course.release import edition
 
 
 @needs_walls
@@ -130,14 +138,130 @@ def test_a_notebook_saved_elsewhere_keeps_its_points(tmp_path, source, small_lim
 @needs_walls
 @pytest.mark.slow
 def test_who_marks_sees_codes_and_remarks_on_cells(tmp_path, source, small_limits):
-    words = {"solution-gradient": SOLVED["solution-gradient"] + "\nimport subprocess"}
-    submission(source, tmp_path / "in" / "Ada" / f"{NAME}.ipynb", words)
+    words = {
+        "solution-gradient": SOLVED["solution-gradient"] + "\nimport subprocess",
+        "solution-smoothgrad": "raise ValueError('Ada was here')",
+        "observation": "Ada Lovelace: it is smoother.",
+    }
+    for name in (f"{NAME}.ipynb", "Ada Lovelace.ipynb"):
+        submission(source, tmp_path / "in" / "Ada Lovelace" / name, words)
     options = {"sources": source.parent, "seed": SEED, "limits": small_limits}
     grade(tmp_path / "in", tmp_path / "out", anonymous=True, markers=("ben",), **options)
     (page,) = (tmp_path / "out" / "students").glob("s-*.html")
     for path in (page, tmp_path / "out" / "index.html", tmp_path / "out" / "marks.csv"):
-        assert "Ada" not in path.read_text() and page.stem in path.read_text()
+        assert "Ada" not in path.read_text() and page.stem in path.read_text(), path
     assert "mentions subprocess: look at it" in page.read_text()
     assert f"{page.stem},Ada" in (tmp_path / "out" / "names.csv").read_text()
     assert "Ada" in (tmp_path / "out" / "grades.csv").read_text()
-    assert (tmp_path / "out" / "feedback" / "Ada.html").is_file()
+    assert list((tmp_path / "out" / "feedback").glob("Ada_Lovelace*.html"))
+
+
+def not_executed(monkeypatch, problem="it is a test"):
+    """Records without a process."""
+    record = not_run(empty_record(), NAME, problem)
+    monkeypatch.setattr(module, "grade_notebook", lambda *_, **__: json.loads(json.dumps(record)))
+    monkeypatch.setattr(module, "_solved_first", lambda *_: None)
+    return record
+
+
+def test_who_is_alike_or_gone_is_told_by_codes(tmp_path, source, monkeypatch, capsys):
+    copied = "def my_gradient(model, pixels, target):\n    x = pixels\n" + "".join(
+        f"    x = x * {i} + target[{i}] - model(x)[{i}:, {i + 1}]\n" for i in range(9)
+    )
+    record = not_executed(monkeypatch)
+    record["functions"] = {"my_gradient": copied}
+    for name in ("Ada Lovelace", "Bob Dam"):
+        submission(source, tmp_path / "in" / name / f"{NAME}.ipynb")
+    options = {"sources": source.parent, "seed": SEED}
+    out = tmp_path / "out"
+    grade(tmp_path / "in", out, **options)
+    assert "Ada" in (out / "similarity.csv").read_text()
+    marks = f"student,notebook,task,mark\nEve,{NAME},figure,3\n"
+    (out / "marks.csv").write_text(marks)
+    grade(tmp_path / "in", out, anonymous=True, **options)
+    seen = [out / name for name in ("similarity.csv", "marks.csv", "index.html")]
+    for path in [*seen, *(out / "students").iterdir()]:
+        assert not {"Ada", "Bob", "Eve"} & set(re.findall(r"\w+", path.read_text())), path
+    assert "are kept: s-" in capsys.readouterr().err
+    names = dict(csv.reader((out / "names.csv").open()))
+    assert {"Ada Lovelace", "Bob Dam", "Eve"} < set(names.values())
+    grade(tmp_path / "in", out, **options)
+    assert "Eve" in (out / "marks.csv").read_text(), "and back again"
+
+
+def test_each_student_is_asked_about_one_of_the_variants(tmp_path, source, monkeypatch):
+    asked = []
+    record = not_executed(monkeypatch)
+
+    def graded(path, source, setting, **_):
+        asked.append(setting.given.seed)
+        return json.loads(json.dumps(record))
+
+    monkeypatch.setattr(module, "grade_notebook", graded)
+    monkeypatch.setattr(module.syllabus, "variants", lambda *_: 3)
+    monkeypatch.setattr(module, "_given", lambda seed: Given(seed))
+    for number in range(12):
+        submission(source, tmp_path / "in" / f"s{number}_{NAME}.ipynb")
+    options = {"sources": source.parent, "seed": SEED, "workers": 1}
+    grade(tmp_path / "in", tmp_path / "out", **options)
+    first = list(asked)
+    assert len(set(first)) == 3 and SEED in first
+    grade(tmp_path / "in", tmp_path / "out", **options)
+    assert asked == first, "each has its variant, and none is graded again"
+    handed = Handed()
+    seeds = {module._variant(SEED, name, handed) for name in ("ada", "hal", "kim")}
+    handed.about["id"] = "7"
+    assert len(seeds) > 1 and len({module._variant(SEED, n, handed) for n in ("ada", "hal")}) == 1
+
+
+def test_a_notebook_of_another_edition_is_said_to_be_one(tmp_path, source, monkeypatch, capsys):
+    """And nothing else: what was marked stays."""
+    notebook = json.loads(source.read_text())
+    ours = edition(NAME)
+    editions = {
+        "same": ours,
+        "older": ours | {"version": "v0.0.1"},
+        "points": ours | {"parts": {"my_gradient": 1}},
+        "silent": {},
+        "odd": {"version": ["x"] * 2000},
+    }
+    for name, about in editions.items():
+        text = json.dumps(notebook | {"metadata": {"course": about}})
+        (tmp_path / "in" / name).mkdir(parents=True)
+        (tmp_path / "in" / name / f"{NAME}.ipynb").write_text(text)
+    monkeypatch.setattr(score, "_execute", lambda *_: None)
+    monkeypatch.setattr(module, "_solved_first", lambda *_: None)
+    options = {"sources": source.parent, "seed": SEED}
+    grade(tmp_path / "in", tmp_path / "out", **options)
+    said = capsys.readouterr().err
+    older = f"handed out as v0.0.1, graded by {ours['version']}"
+    assert f"1 notebooks: {older}" in said and said.count("1 notebooks: ") == 2
+    for name in editions:
+        page = (tmp_path / "out" / "students" / f"{name}.html").read_text()
+        assert (older in page) == (name == "older")
+        assert ("were others when it was handed out" in page) == (name == "points")
+    marks = tmp_path / "out" / "marks.csv"
+    rows = list(csv.reader(marks.open()))
+    rows[1][4] = "3"
+    with marks.open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    monkeypatch.setattr(module, "_code_here", lambda: "a later version")
+    again = grade(tmp_path / "in", tmp_path / "out", **options)
+    assert again[rows[1][0]]["notebooks"][NAME]["by_hand"] == 3
+
+
+@needs_walls
+@pytest.mark.slow
+def test_behind_a_linked_environment_a_submission_gets_its_points(tmp_path, source):
+    """A .venv that is a link to one under somebody's home, which only they may open."""
+    submission(source, tmp_path / "in" / "ada" / f"{NAME}.ipynb")
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    (home / "environment").symlink_to(sys.prefix)
+    (tmp_path / ".venv").symlink_to(home / "environment")
+    command = [tmp_path / ".venv" / "bin" / "python", "-m", "helpers", "grade", tmp_path / "in"]
+    command += ["--out", tmp_path / "out", "--notebooks", source.parent, "--require-isolation"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (row,) = csv.DictReader((tmp_path / "out" / "grades.csv").open())
+    assert row[NAME] == "12"

@@ -3,6 +3,7 @@
 import json
 import os
 import zipfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,14 @@ def who(folder, **options):
         ),
         ([f"doejane_1234_assignsubmission_file_/{n}.ipynb" for n in (A, B)], {A: 1, B: 1}),
         ([f"doejane_1234_assignsubmission_file_{n}.ipynb" for n in (A, B)], {A: 1, B: 1}),
+        (
+            [
+                f"A-1/doejane_1234_assignsubmission_file_/{A}.ipynb",
+                f"B-2/doejane_777_assignsubmission_file_/{B}.ipynb",
+                f"B-2/roejim_778_assignsubmission_file_/{B}.ipynb",
+            ],
+            {A: 1, B: 1},
+        ),
         ([f"doejane_{A}.ipynb.txt", "doejane_IG 1 Method.IPYNB"], {A: 1, B: 1}),
         ([f"doejane_{A}.ipynb.json", f"doejane_{A} (1).ipynb"], {A: 2}),
         ([f"hand-in/doejane/{A}.ipynb", f"hand-in/doejane2/{A}.ipynb"], {A: 1}),
@@ -65,6 +74,7 @@ def who(folder, **options):
     ],
     ids=[
         *("canvas", "canvas twice", "blackboard", "brightspace", "moodle", "moodle flat"),
+        "two of moodle's assignments",
         *("suffixes", "versions", "one level too high", "deep"),
     ],
 )
@@ -98,6 +108,41 @@ def test_a_moment_is_read_where_the_name_says_it(tmp_path):
     assert jane.about["id"] == "12345" and str(jane.when[A]) == "2024-01-16 09:30:00"
 
 
+def dated(folder, *names, days=()):
+    """Files laid there that were written so many days after the first of February 2024."""
+    laid(folder, *names)
+    for name, day in zip(names, days, strict=True):
+        os.utime(folder / name, (datetime(2024, 2, 1 + day).timestamp(),) * 2)
+    return folder
+
+
+def test_dates_of_files_are_believed_where_few_share_them(tmp_path):
+    names = [f"{who}/{A}.ipynb" for who in ("ada", "bob", "cyd", "dan")]
+    found = handed_in(dated(tmp_path, *names, days=[0, 1, 2, 3]), SOURCES)
+    assert {own.when[A].day for own in found.values()} == {1, 2, 3, 4}
+    assert all(own.dated[A] == ", by the file's date" for own in found.values())
+    found = handed_in(dated(tmp_path, *names, days=[5, 5, 5, 1]), SOURCES)
+    assert [A in own.when for own in found.values()] == [False, False, False, True]
+    assert not handed_in(laid(tmp_path, *names), SOURCES)["ada"].when, "all written just now"
+    assert not handed_in(dated(tmp_path / "one", names[0], days=[9]), SOURCES)["ada"].when
+
+
+def test_dates_in_an_archive_are_kept(tmp_path):
+    names = [f"{who}_123{i}_assignsubmission_file_/{A}.ipynb" for i, who in enumerate("abc")]
+    archive = zipped(tmp_path / "all.zip", dated(tmp_path / "in", *names, days=[1, 3, 5]))
+    found = handed_in(archive, SOURCES, out=tmp_path / "out")
+    assert [own.when[A].day for own in found.values()] == [2, 4, 6]
+
+
+def test_canvas_says_who_is_late_and_dates_count_no_further(tmp_path):
+    names = [f"ada_12345_678910_{A}.ipynb", f"bob_LATE_12346_678911_{A}.ipynb"]
+    names += [f"{name}_1234{i}_67891{i}_{A}.ipynb" for i, name in enumerate(("cyd", "dan"), 7)]
+    found = handed_in(dated(tmp_path, *names, days=[1, 1, 2, 9]), SOURCES)
+    assert [own.late for own in found.values()] == [set(), {A}, set(), set()]
+    assert not any(own.when for own in found.values())
+    assert found["bob"].remarks == ["the course system calls it late"]
+
+
 def test_one_students_own_folder_is_one_student(tmp_path):
     assert who(laid(tmp_path / "ada", f"{A}.ipynb", f"{B}.ipynb")) == {"ada": {A: 1, B: 1}}
 
@@ -106,8 +151,11 @@ def test_gradescope_names_are_those_of_its_table(tmp_path):
     laid(tmp_path, f"submission_7/{A}.ipynb")
     (tmp_path / "submission_metadata.yml").write_text(
         "submission_7:\n  :submitters:\n  - :name: Jane Doe\n    :sid: '42'\n    :email: j@x.edu\n"
+        "  :created_at: 2024-02-03 20:46:27.000000000 +00:00\n  :score: 1.0\n"
     )
     jane = handed_in(tmp_path, SOURCES)["Jane Doe"]
+    utc = datetime(2024, 2, 3, 20, 46, 27, tzinfo=UTC)
+    assert jane.when == {A: utc.astimezone().replace(tzinfo=None)} and not jane.dated
     assert jane.about == {"id": "42", "email": "j@x.edu"}
 
 

@@ -1,9 +1,11 @@
 """One submission never stops the others: alone and beside two good ones, grades for all and a
 reason for the one, within its own limits."""
 
+import csv
 import io
 import json
 import os
+import re
 import resource
 import time
 from pathlib import Path
@@ -53,7 +55,7 @@ def test_a_file_is_read_in_a_process_with_limits(tmp_path, text, said):
     path = tmp_path / "a.ipynb"
     path.write_text(text)
     if said is None:
-        assert len(read_notebook(path)) == 1
+        assert len(read_notebook(path).cells) == 1
     else:
         with pytest.raises(BadNotebook, match=said):
             read_notebook(path)
@@ -164,6 +166,71 @@ ODD = {
 }
 
 
+def lay_odd(path, kind):
+    """One thing that is no notebook."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "link":
+        path.symlink_to("/etc/passwd")
+    elif kind == "sparse":
+        with path.open("wb") as file:
+            file.truncate(2**31)
+    elif kind == "60 MB":
+        path.write_text('{"cells": [' + "1," * 30 * 2**20 + "1]}")
+    else:
+        path.write_text(kind)
+
+
+ALONE = {
+    "fifo": "not a plain file",
+    "folder": "not a plain file",
+    "sparse": "more than 128",
+    "60 MB": "cells, of at most|takes more than",
+    "no JSON": "not a Jupyter notebook",
+    "{}": "not a Jupyter notebook",
+}
+
+
+@pytest.mark.parametrize("kind", ALONE)
+def test_alone_it_is_not_graded_and_the_status_says_so(tmp_path, source, monkeypatch, capsys, kind):
+    lay_odd(tmp_path / "in" / "ada" / f"{NAME}.ipynb", kind)
+    monkeypatch.setattr(module, "_solved_first", lambda *_: None)
+    command = [str(tmp_path / "in"), "--out", str(tmp_path / "out")]
+    assert module.main([*command, "--notebooks", str(source.parent)]) == 1
+    (row,) = csv.DictReader((tmp_path / "out" / "grades.csv").open())
+    assert row["student"] == "ada" and row[NAME] == "" and re.search(ALONE[kind], row["problems"])
+    assert "1 notebooks could NOT be graded" in capsys.readouterr().err
+    assert (tmp_path / "out" / "students" / "ada.html").is_file()
+
+
+@pytest.mark.parametrize("kind", ["link", "no zip", "nothing"])
+def test_where_nobody_is_found_the_status_says_so(tmp_path, source, capsys, kind):
+    (tmp_path / "in" / "ada").mkdir(parents=True)
+    if kind != "nothing":
+        lay_odd(tmp_path / "in" / "ada" / f"{NAME}.{'zip' if kind == 'no zip' else 'ipynb'}", kind)
+    with pytest.raises(SystemExit) as end:
+        module.main([str(tmp_path / "in"), "--out", str(tmp_path / "out")])
+    assert end.value.code == 1 and "no notebook of this course is in" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "grades.csv").exists()
+
+
+@needs_walls
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*ODD, "caf\udce9"])
+def test_alone_it_gets_its_grade_and_a_reason(tmp_path, source, small_limits, name):
+    changes, points, said = ODD.get(name, ({}, 12, ""))
+    submission(source, tmp_path / "in" / name / f"{NAME}.ipynb", changes)
+    options = {"sources": source.parent, "seed": SEED, "limits": small_limits}
+    ((student, total),) = grade(tmp_path / "in", tmp_path / "out", **options).items()
+    assert total["notebooks"][NAME]["automatic"] == points and not total["not_graded"]
+    path = module._record_file(tmp_path / "out", student, NAME)
+    assert said in json.dumps(json.loads(path.read_text())["record"], ensure_ascii=False)
+    assert len(list((tmp_path / "out" / "students").glob("*.html"))) == 1
+
+
 @needs_walls
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["long text", "folders", "all"])
@@ -174,14 +241,11 @@ def test_the_others_get_their_grades(tmp_path, source, small_limits, name):
     for case, (changes, *_) in cases.items():
         submission(source, tmp_path / "in" / case / f"{NAME}.ipynb", changes)
     if name == "all":
-        os.mkfifo(tmp_path / "in" / f"fifo_{NAME}.ipynb")
-        (tmp_path / "in" / "folder" / f"{NAME}.ipynb").mkdir(parents=True)
+        for kind in ("fifo", "folder", "sparse"):
+            lay_odd(tmp_path / "in" / kind / f"{NAME}.ipynb", kind)
         latin = os.path.join(os.fsencode(tmp_path / "in"), b"caf\xe9")
         os.mkdir(latin)
         submission(source, Path(os.fsdecode(latin)) / f"{NAME}.ipynb")
-        (tmp_path / "in" / "sparse").mkdir()
-        with (tmp_path / "in" / "sparse" / f"{NAME}.ipynb").open("wb") as file:
-            file.truncate(2**31)
     found = grade(
         tmp_path / "in",
         tmp_path / "out",

@@ -1,5 +1,6 @@
 """What students get: everything that they need, and no solution."""
 
+import re
 import subprocess
 import sys
 
@@ -7,6 +8,8 @@ import nbformat
 import pytest
 
 from helpers.course import syllabus
+from helpers.course.colab import origin
+from helpers.course.grading.reading import read_notebook
 from helpers.course.grading.repair import is_locked, is_solution
 from helpers.course.precheck import result
 from helpers.course.release import ROOT, release, student_version
@@ -62,6 +65,36 @@ def test_in_colab_it_fetches_the_repository_it_is_handed_out_in(tmp_path):
         text = path.read_text()
         assert "OWNER" not in text and f'"{address}"' in text.replace('\\"', '"'), path.name
     assert address in (tmp_path / "out" / "pyproject.toml").read_text()
+
+
+def parameters(path):
+    cells = nbformat.read(path, as_version=4).cells
+    return next(cell.source for cell in cells if cell.id == "parameters")
+
+
+def test_a_notebook_says_which_edition_it_is_of(released):
+    for path in released[1]:
+        about = nbformat.read(path, as_version=4).metadata["course"]
+        assert about == {"version": origin()[1], "parts": syllabus.entry(path.stem).parts}
+        assert read_notebook(path).edition == about, "as the grader reads it"
+
+
+def test_a_student_and_a_year_have_pictures_of_their_own(tmp_path, released, monkeypatch):
+    sources = ROOT / "notebooks"
+    assert all("\nSEED = 0" in parameters(path) for path in released[1])
+    text, entry = (sources / "course.toml").read_text(), syllabus.entry("ig_1_method")
+    monkeypatch.setattr(syllabus, "load", lambda: (entry,))
+    (tmp_path / "ig_1_method.ipynb").write_bytes((sources / "ig_1_method.ipynb").read_bytes())
+    found = {}
+    for year in ("", "seed = 2027\n"):
+        (tmp_path / "course.toml").write_text(year + text)
+        for who in ("", "ada", "bob"):
+            (path,) = release(tmp_path / "out", sources=tmp_path, student=who)
+            (found[year, who],) = re.findall(r"^SEED = (\d+)", parameters(path), re.M)
+            assert parameters(path) == parameters(released[1][0].parent / path.name).replace(
+                "SEED = 0", f"SEED = {found[year, who]}"
+            )
+    assert found["seed = 2027\n", ""] == "2027" and len(set(found.values())) == 6
 
 
 def test_a_solution_without_its_tag_is_an_error_not_a_leak(source):

@@ -15,13 +15,13 @@ from solutions import right
 
 import helpers
 from helpers.attribution.smoothgrad import smoothgrad
-from helpers.course import syllabus
+from helpers.course import lesson, syllabus
 from helpers.course.grading import score, tasks_captum
 from helpers.course.grading.guard import suspicious
 from helpers.course.grading.remote import Answer, RemoteModel, asked
-from helpers.course.grading.score import ASSIGNMENTS, BY_HAND, TASKS, points_of, tasks_of, worth
+from helpers.course.grading.score import ASSIGNMENTS, BY_HAND, TASKS, points_of, tasks_of
 from helpers.course.grading.student import call
-from helpers.course.grading.tasks import Given, arguments, relative_error
+from helpers.course.grading.tasks import Given, arguments, relative_error, worth
 from helpers.course.lesson import examine
 
 BY_NAME = {task.name: task for task in TASKS}
@@ -594,12 +594,15 @@ def test_points_add_up():
         ) == points_of(name)
 
 
-def test_the_course_may_give_a_task_other_points(given, monkeypatch):
-    entry = replace(syllabus.entry("smoothgrad_3_sample_count"), parts={"my_counts": 5})
-    monkeypatch.setattr(syllabus, "entry", lambda name: entry)
+@pytest.mark.parametrize("points", [5, 7, 0.3])
+def test_the_course_may_give_a_task_other_points(given, monkeypatch, points):
+    entry = replace(syllabus.entry("smoothgrad_3_sample_count"), parts={"my_counts": points})
+    monkeypatch.setattr(syllabus, "load", lambda: (entry,))
     task = worth(BY_NAME["my_counts"])
-    assert task.points == 5
-    assert judged(given, task, right())[1] == 5
+    assert task.points == points == lesson.task("my_counts").points
+    assert judged(given, task, right())[1] == pytest.approx(points)
+    other = worth(BY_NAME["my_gradient"])  # of a notebook that this course leaves out
+    assert other.points == BY_NAME["my_gradient"].points
 
 
 @pytest.mark.parametrize("task", WHOLE, ids=lambda task: task.name)

@@ -158,7 +158,7 @@ def test_a_notebook_is_read_however_it_was_saved(tmp_path, source, kind):
     coding = {"bom": "utf-8-sig", "utf-16": "utf-16"}.get(kind, "utf-8")
     path = tmp_path / "a.ipynb"
     path.write_text(json.dumps(raw), encoding=coding)
-    cells = read_notebook(path)
+    cells = read_notebook(path).cells
     assert [cell.source for cell in cells] == expected
     assert not repair(cells, nbformat.read(source, as_version=4), seed=7).remarks
 
@@ -170,5 +170,5 @@ def test_pasted_pictures_come_along(tmp_path):
         "attachments": {"a.png": {"image/png": "QUJD", "text/html": "<b>"}},
     }
     (tmp_path / "a.ipynb").write_text(json.dumps({"nbformat": 4, "cells": [cell]}))
-    (found,) = read_notebook(tmp_path / "a.ipynb")
+    (found,) = read_notebook(tmp_path / "a.ipynb").cells
     assert found.attachments == {"a.png": "data:image/png;base64,QUJD"}

@@ -31,7 +31,7 @@ LINES = {
     "measures": 1520,
     "studies": 3700,
     "display": 3750,
-    "course": 7000,
+    "course": 7300,
     "ground": 728,
 }
 COURSE_SHARE = 0.40

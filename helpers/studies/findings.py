@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 
 from helpers.benchmark.models import WeightsNotFoundError, recipe_name
 from helpers.measures.statistics import Estimate, SeedEstimate
-from helpers.studies.store import Results, estimate, load_results
+from helpers.studies.store import Results, load_results
 
 SMOOTH = "SmoothGrad 15 %"
 WORLDS = {"headlines": "", "headlines_strong": ", strong background"}
@@ -32,6 +32,17 @@ def _less(measure, first, second):
     return lambda study, network: (
         study.of(measure, first, network) - study.of(measure, second, network)
     )
+
+
+def _less_than_most(measure, first, stem):
+    """first − the setting with the most of what it counts, "STEM, n = …"."""
+
+    def of(study, network):
+        counted = [name for name in study.settings if name.startswith(f"{stem}, n = ")]
+        most = max(counted, key=lambda name: int(name.rpartition(" ")[2]), default=stem)
+        return _less(measure, first, most)(study, network)
+
+    return of
 
 
 def _value(measure, setting):
@@ -65,13 +76,21 @@ FINDINGS = [
         ),
         ("absolute values against the mean", "mass", _less("mass", "mean abs", SMOOTH)),
         ("uniform noise against normal", "mass", _less("mass", f"{SMOOTH}, uniform", SMOOTH)),
-        ("three samples against many", "mass", _less("mass", f"{SMOOTH}, n = 3", SMOOTH)),
+        (
+            "three samples against the most",
+            "mass",
+            _less_than_most("mass", f"{SMOOTH}, n = 3", SMOOTH),
+        ),
         ("IG from black against the gradient", "mass", _less("mass", "IG black", "gradient")),
         ("IG from the mean colour against black", "mass", _less("mass", "IG mean", "IG black")),
         ("IG from blur against black", "mass", _less("mass", "IG blur", "IG black")),
         ("IG from the mean colour against blur", "mass", _less("mass", "IG mean", "IG blur")),
         ("IG from white against black", "mass", _less("mass", "IG white", "IG black")),
-        ("five steps against many", "mass", _less("mass", "IG black, n = 5", "IG black")),
+        (
+            "five steps against the most",
+            "mass",
+            _less_than_most("mass", "IG black, n = 5", "IG black"),
+        ),
         ("error of the map at five steps", "relative", _value("error", "IG black, n = 5")),
         (
             "guided backprop against the gradient",
@@ -97,10 +116,9 @@ def findings() -> dict[str, dict[str, SeedEstimate]]:
                     values = finding.of(study, network)
                 except ValueError:  # a setting that this study has not
                     continue
-                values = values[:, ~np.isnan(values).any(0)]  # a map of zeros has no mass
-                if values.shape[1]:
+                if not np.isnan(values).any(0).all():
                     row = found.setdefault(f"{finding.text} ({finding.unit})", {})
-                    row[network + said] = estimate(values)
+                    row[network + said] = study.mean(values, network)
     return found
 
 

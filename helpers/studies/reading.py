@@ -94,5 +94,5 @@ def small_mosaics(model, n):
 STUDIES = {
     "reading": (readings, 100, "test", BENCHMARK),
     "reading_mosaics": (readings, 48, "", (*BENCHMARK, "digits"), small_mosaics),
-    "photos_reading": (partial(readings, short=True), 12, "", NETWORKS, mosaics),
+    "photos_reading": (partial(readings, short=True), 30, "", NETWORKS, mosaics),
 }

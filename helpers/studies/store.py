@@ -78,7 +78,34 @@ class Results:
 
     def estimate(self, measure, setting, network=None) -> SeedEstimate:
         """The mean over pictures with its interval, and each training seed's."""
-        return estimate(self.of(measure, setting, network))
+        return self.mean(self.of(measure, setting, network), network)
+
+    def less(self, measure, first, second, network=None) -> SeedEstimate:
+        """``estimate`` of first − second, paired by picture."""
+        values = self.of(measure, first, network) - self.of(measure, second, network)
+        return self.mean(values, network)
+
+    def mean(self, values, network=None) -> SeedEstimate:
+        """``estimate`` of (training seeds, N) values, one for each of the first N pictures. Mosaics
+        that have one target are not independent: their mean counts once. A picture without a value
+        (a map of zeros has no mass) is left out."""
+        values = np.asarray(values, dtype=np.float64)
+        there = ~np.isnan(values).any(0)
+        if (targets := self.targets(network)) is not None and there.any():
+            units = np.unique(targets[: values.shape[1]][there], return_inverse=True)[1]
+            counts = np.bincount(units)
+            rows = values[:, there]
+            return estimate(np.stack([np.bincount(units, row) / counts for row in rows]))
+        return estimate(values[:, there] if self.names else values)
+
+    def targets(self, network=None) -> np.ndarray | None:
+        """(N,) names of the pictures in the target's cell of each mosaic; None of other
+        pictures."""
+        names = (self.names or {}).get(network or self.networks[0], ("",))
+        cells = [name.split(" + ") for name in names]
+        if len(cells[0]) == 1:
+            return None
+        return np.array([row[i % len(row)] for i, row in enumerate(cells)])
 
     def estimates(self, measure, settings=None) -> dict:
         """{network: {setting: SeedEstimate}}, as ``plotting.plot_settings`` takes it; settings that

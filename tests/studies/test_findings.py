@@ -13,12 +13,12 @@ from helpers.studies.findings import findings, in_short
 LINES = {
     "smoothgrad_1_method": "noise of 15 % against the gradient",
     "smoothgrad_2_noise_strength": "noise of 5 % against the gradient",
-    "smoothgrad_3_sample_count": "three samples against many",
+    "smoothgrad_3_sample_count": "three samples against the most",
     "smoothgrad_4_noise_distribution": "uniform noise against normal",
     "smoothgrad_5_aggregation": "mean of squares against the gradient squared",
     "ig_1_method": "IG from black against the gradient",
     "ig_2_baseline": "IG from the mean colour against black",
-    "ig_3_steps": "five steps against many",
+    "ig_3_steps": "five steps against the most",
     "ig_5_beyond_hiding": "guided backprop against the gradient",
 }
 

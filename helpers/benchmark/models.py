@@ -77,7 +77,7 @@ def scene_net(n_classes=10, pooled=(0, 1, 3)) -> nn.Sequential:
 class AttentionNet(nn.Module):
     """Another shape of network for the same pictures: four convolutions make 64 tokens of a
     picture, two blocks of self-attention carry what they say to a class token, and a linear layer
-    reads that alone: no pooling, and without attention the picture never reaches the answer.
+    reads that alone: no global pooling, and without attention the picture never reaches the answer.
     236,250 parameters; input (N, 3, 64, 64)."""
 
     def __init__(self, n_classes=10, width=96, n_blocks=2):

@@ -30,7 +30,7 @@ def cell_shares(maps, mask) -> dict[str, torch.Tensor]:
 
 def grid_contrast(maps, masks) -> torch.Tensor:
     """How far the map of one grid moves with the class that is explained, (N,), in [-1, 1]: the
-    share of a map in the cell of its own class, less that in another's, averaged over all ordered
+    share of a map in the cell of its own class minus that in another's, averaged over all ordered
     pairs of the k² cells. 0 for a map that is the same for every class, wherever it lies; for two
     cells it is ``quality.pair_contrast``.
 

@@ -290,7 +290,7 @@ def test_without_a_target_it_is_what_the_model_predicts(name, model, pictures):
     same(found, call(model, pictures, model(pictures).argmax(1)))
 
 
-@pytest.mark.parametrize("name", CALLS.keys() - NO_EXTRA.keys())
+@pytest.mark.parametrize("name", sorted(CALLS.keys() - NO_EXTRA.keys()))
 def test_further_arguments_go_along(name, model, pictures):
     call, gate = CALLS[name], torch.tensor([0.5, 1.5, 1.0]).double().reshape(N, 1, 1, 1)
     together = flat(call(model, pictures, CLASS, extra=(gate,)))

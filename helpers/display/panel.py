@@ -2,7 +2,7 @@
 add pictures. A page without a kernel shows a strip of frames.
 
 The figure is a PNG in an ``Image`` widget and every control is watched with ``observe``, so that
-the same controls can be driven from plain Python (``panel.controls["noise"].value = 0.3``), where
+the controls can be driven from plain Python (``panel.controls["noise"].value = 0.3``), where
 an error in a redraw is raised; on the page it is shown in red under the figure.
 """
 

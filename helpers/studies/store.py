@@ -91,12 +91,13 @@ class Results:
         (a map of zeros has no mass) is left out."""
         values = np.asarray(values, dtype=np.float64)
         there = ~np.isnan(values).any(0)
-        if (targets := self.targets(network)) is not None and there.any():
-            units = np.unique(targets[: values.shape[1]][there], return_inverse=True)[1]
-            counts = np.bincount(units)
-            rows = values[:, there]
-            return estimate(np.stack([np.bincount(units, row) / counts for row in rows]))
-        return estimate(values[:, there] if self.names else values)
+        if not there.any():
+            return estimate(values)  # which says what is missing
+        targets, values = self.targets(network), values[:, there]
+        if targets is not None:
+            units = np.unique(targets[: len(there)][there], return_inverse=True)[1]
+            values = np.stack([np.bincount(units, row) for row in values]) / np.bincount(units)
+        return estimate(values)
 
     def targets(self, network=None) -> np.ndarray | None:
         """(N,) names of the pictures in the target's cell of each mosaic; None of other

@@ -165,6 +165,30 @@ class TestFindings:
         assert row["scenes"].overall == pytest.approx((0.25, 0.25, 0.25, 40))
         assert row["scenes-plain"].overall.n == 35  # a picture without a value is left out
 
+    def test_mosaics_of_one_target_count_once(self):
+        """The i-th mosaic's target lies in cell i mod 4."""
+        names = ["a + x + x + x", "x + b + x + x", "x + x + a + x", "x + x + x + b"] * 5
+        names += [
+            f"{letter} + x + x + x" if i % 4 == 0 else f"x + {letter} + x + x"
+            for i, letter in zip((20, 21), "cd", strict=True)
+        ]
+        values = np.zeros((1, 2, 2, 22))
+        values[0, 0, 1] = [1.0, 2.0, 3.0, 6.0] * 5 + [10.0, math.nan]
+        values[0, 1, 1] = values[0, 0, 1] + 1
+        study = Results(
+            "s", ("n",), (0, 1), ("p", "q"), np.arange(22), 0, {"mass": values}, {"n": tuple(names)}
+        )
+        assert study.targets().tolist() == ["a", "b"] * 10 + ["c", "d"]
+        found = study.less("mass", "q", "p")  # a: 2, b: 4, c: 10; d has none
+        assert found.overall.n == 3 and found.overall.mean == pytest.approx(16 / 3 + 0.5)
+        assert [seed.mean for seed in found.seeds] == pytest.approx([16 / 3, 16 / 3 + 1])
+        assert study.estimate("mass", "q").overall.mean == pytest.approx(16 / 3 + 0.5)
+        single = Results(
+            "s", ("n",), (0,), ("p",), np.arange(12), 0, {}, {"n": tuple("abcdefghijkl")}
+        )
+        assert single.targets() is None
+        assert single.mean(np.arange(12.0)[None]).overall.n == 12
+
     @pytest.mark.parametrize(("sign", "expected"), [(1, 1.0), (-1, -1.0)])
     def test_agreement_is_the_rank_correlation_over_methods(self, monkeypatch, sign, expected):
         methods = ("gradient", "IG black", "IG mean", "IG blur", "random")

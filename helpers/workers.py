@@ -109,14 +109,22 @@ def _end_with_parent():
         threading.Thread(target=follow, daemon=True).start()
 
 
+def _not_of_a_lost_connection(record):
+    """A logging filter: whether a record is of anything else."""
+    error = (record.exc_info or (None, None))[1]
+    return type(error).__name__ not in ("CommClosedError", "CancelledError")
+
+
 @contextmanager
 def _client(address):
     try:
         from distributed import Client
     except ImportError as error:
         raise ImportError(f"a cluster needs Dask: {INSTALL}") from error
-    # what it says of a scheduler that went away, a page of it, is said here in a line
+    # what is logged of a scheduler that went away, pages of it, is said here in a line
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
+    for name in ("tornado.application", "asyncio"):
+        logging.getLogger(name).addFilter(_not_of_a_lost_connection)
     try:
         client = Client(address, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:  # a TimeoutError is an OSError

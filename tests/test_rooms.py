@@ -32,7 +32,7 @@ LINES = {
     "studies": 3700,
     "display": 3750,
     "course": 7300,
-    "ground": 728,
+    "ground": 740,
 }
 COURSE_SHARE = 0.40
 

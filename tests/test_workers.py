@@ -2,6 +2,7 @@
 the results are the same."""
 
 import json
+import logging
 import multiprocessing
 import os
 import random
@@ -263,6 +264,15 @@ def command(folder, out, address, chunk=CHUNK, n_samples=24):
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def test_what_is_logged_of_a_lost_connection_is_passed_over():
+    """Whether a callback of tornado still waits when the scheduler goes is a matter of chance."""
+    comm = pytest.importorskip("distributed.comm", reason="Dask is an optional requirement")
+    for error, kept in ((comm.CommClosedError("gone"), False), (OSError("disk full"), True)):
+        record = logging.makeLogRecord({"exc_info": (type(error), error, None)})
+        assert workers._not_of_a_lost_connection(record) is kept
+    assert workers._not_of_a_lost_connection(logging.makeLogRecord({"msg": "said"}))
 
 
 def test_a_cluster_writes_the_same_bytes_whatever_happens_to_it(cluster, folder, whole, tmp_path):

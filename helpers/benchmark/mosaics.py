@@ -102,7 +102,7 @@ def certify_mosaics(model, images, n, *, k=2, gap=None, **settings) -> dict:
     settings. What is swapped in comes from where the other cells' pictures come from.
 
     Returns:
-        {"own", "other": mean |Δ logit|, "ratio_to_own", "interval_95" (BCa bootstrap over grids),
+        {"own", "other": mean |Δ logit|, "ratio_to_own", "interval_95" (BCa bootstrap over targets),
         "n", "certified": the interval ends below 0.10}
     """
     layout, cells, labels, gap = _lay_out(model, images, n, k=k, gap=gap, **settings)
@@ -113,8 +113,10 @@ def certify_mosaics(model, images, n, *, k=2, gap=None, **settings) -> dict:
         logits = _logits(model, cells, grids, k, gap)[:, labels[row[place]]].double().numpy()
         moved = np.abs(logits[1:] - logits[0])
         own[i], other[i] = moved[place], np.delete(moved, place).mean()
+    # grids of one target are not independent: they are drawn together
+    target = np.unique(layout.pictures[np.arange(n), layout.cell], return_inverse=True)[1]
     interval = stats.bootstrap(
-        (other, own),
+        (np.bincount(target, other), np.bincount(target, own)),
         lambda a, b, axis: a.mean(axis) / b.mean(axis),
         paired=True,
         vectorized=True,

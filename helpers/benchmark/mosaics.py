@@ -7,7 +7,7 @@ logit must hardly move when another cell is swapped. On EfficientNet-Lite0 (40 g
 moves by 0.16 of what swapping its own cell does; by 0.17 with cells of half the size; by 0.11 and
 0.10 if the other cells are drawn from the half and the quarter of the pictures that say least about
 the target; by 0.10 with a gap between cells; with gap and quarter, the default, by 0.06 [0.05,
-0.07], and by 0.05 [0.04, 0.06] on SqueezeNet 1.1 (30 grids each).
+0.07], and by 0.05 [0.03, 0.06] on SqueezeNet 1.1 (30 grids each).
 
 Targets are drawn with replacement, from those that the network still names in a grid: of 100 grids
 21 were different on SqueezeNet. Grids of one target are not independent of each other.
